@@ -1,0 +1,437 @@
+"""Configuration: a YAML file, overridden by `TRACETAXA_<SECTION>__<KEY>` in the environment.
+
+Every field says what it does; unknown keys are refused with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tracetaxa.errors import ConfigError
+from tracetaxa.records import OTHER, AttributeSpec, Brief, Category
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+"""Names of analyses, categories' ids and attributes: they become parts of span attribute names."""
+
+_DURATION = re.compile(r"^\s*(\d+)\s*([smhdw])\s*$")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def duration_seconds(text: str) -> int:
+    """'90s', '15m', '24h', '7d', '2w' → seconds. Raises ValueError."""
+    match = _DURATION.match(text)
+    if not match or int(match[1]) == 0:
+        raise ValueError(f"{text!r} is not a duration such as 15m, 24h or 7d")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _duration(text: str) -> str:
+    duration_seconds(text)
+    return text
+
+
+def split_endpoint(endpoint: str) -> tuple[str, int]:
+    """'127.0.0.1:4317' or '[::1]:4317' → (host, port). Raises ValueError."""
+    host, colon, port = endpoint.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{endpoint!r} is not host:port (port 0 means any free port)")
+    return host.strip("[]"), int(port)
+
+
+def _endpoint(text: str) -> str:
+    split_endpoint(text)
+    return text
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Duration = Annotated[str, AfterValidator(_duration)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class StoreConfig(Section):
+    dsn: str = "chdb://./tracetaxa-data"
+    """Where ClickHouse is: `chdb://path` (embedded), `clickhouse://user:password@host:8123`, `clickhouses://…` (TLS)."""
+    database: Name = "otel"
+    """Database that holds every table."""
+    retention_days: int = Field(default=30, ge=1)
+    """Spans, traces and labels older than this are dropped."""
+    readers: int = Field(default=4, ge=1, le=64)
+    """Reading connections; more lets more questions run at once."""
+
+
+class GrpcConfig(Section):
+    endpoint: Endpoint = "127.0.0.1:4317"
+    """Where OTLP over gRPC is accepted."""
+    max_recv_msg_size_mib: int = Field(default=64, ge=1, le=1024)
+    """Largest request, before and after decompression."""
+
+
+class ReceiverConfig(Section):
+    enabled: bool = True
+    """Off: read an `otel_traces` table that somebody else fills."""
+    grpc: GrpcConfig = GrpcConfig()
+    linger_ms: int = Field(default=50, ge=0, le=10_000)
+    """How long a request may wait for others to share its insert; more means fewer, larger inserts."""
+    max_batch_spans: int = Field(default=20_000, ge=1)
+    """A group of requests is committed early when it holds this many spans."""
+    max_in_flight_mib: int = Field(default=256, ge=1)
+    """Request bytes that may wait for their commit; beyond it senders are told to come back."""
+    retry_after_seconds: Positive = 2.0
+    """What senders are told when there is no room or no ClickHouse."""
+    shutdown_seconds: Positive = 10.0
+    """How long requests under way may take to finish on shutdown."""
+
+
+class AssemblyConfig(Section):
+    idle_seconds: Positive = 30.0
+    """A trace whose root has been seen closes after this long without a new span."""
+    orphan_idle_seconds: Positive = 120.0
+    """A trace without a root closes after this long without a new span."""
+    max_trace_seconds: Positive = 3600.0
+    """A trace closes this long after its first span at the latest."""
+    tick_seconds: Positive = 1.0
+    """How often closed traces are looked for."""
+    batch_traces: int = Field(default=500, ge=1)
+    """Traces assembled at once; more costs memory."""
+    digest_tokens: int = Field(default=400, ge=50, le=8000)
+    """Budget of a trace's digest, in tokens of about four characters; more costs more model input."""
+
+
+class ModelPrice(Section):
+    input: float = Field(ge=0)
+    """US dollars per million input tokens."""
+    output: float = Field(ge=0)
+    """US dollars per million output tokens."""
+
+
+class LlmConfig(Section):
+    engine: Literal["auto", "openai", "local"] = "auto"
+    """`auto` is `openai` when OPENAI_API_KEY, OPENAI_BASE_URL or base_url is set, else `local`."""
+    base_url: str | None = None
+    """An OpenAI-compatible endpoint; OPENAI_BASE_URL when unset. The key is OPENAI_API_KEY, never in this file."""
+    taxonomy_model: str = "gpt-5.1"
+    """Model that finds the categories: a capable one."""
+    assignment_model: str = "gpt-5-mini"
+    """Model that assigns traces: a small one."""
+    max_concurrency: int = Field(default=8, ge=1)
+    """Model calls under way at once."""
+    max_attempts: int = Field(default=4, ge=1)
+    """Tries for one answer before its traces are given up."""
+    timeout_seconds: Positive = 120.0
+    """One model call may take this long."""
+    traces_per_call: int = Field(default=8, ge=1, le=64)
+    """Traces in one assignment request; more is cheaper and less accurate."""
+    digests_per_batch: int = Field(default=40, ge=2, le=500)
+    """Digests in one discovery request."""
+    max_output_tokens: int = Field(default=4096, ge=64)
+    """Longest answer asked for."""
+    prices: dict[str, ModelPrice] = {}
+    """Prices by model name, over the built-in table."""
+
+
+class PrivacyConfig(Section):
+    redact: Literal["auto", "on", "off"] = "auto"
+    """Replace e-mail addresses, phone and card numbers and keys before a model or a report sees them;
+    `auto` is on unless the engine runs on this machine."""
+
+
+class FilterConfig(Section):
+    service: str = ""
+    """Only this service.name."""
+    status: Literal["", "Unset", "Ok", "Error"] = ""
+    """Only traces with this status."""
+    tool: str = ""
+    """Only traces that used this tool."""
+    feedback_below: float | None = None
+    """Only traces with a feedback score below this."""
+    attributes: dict[str, str] = {}
+    """Only traces whose attributes have these values."""
+    where: str = ""
+    """A ClickHouse condition over the columns of `traces`."""
+
+
+class SampleConfig(Section):
+    size: int = Field(default=1000, ge=1)
+    """Traces that the engine reads; the report speaks for all traces of the window, with intervals."""
+    seed: int = 0
+    """The same seed takes the same sample."""
+
+
+class PredefinedCategory(Section):
+    name: str = Field(min_length=1)
+    description: str = ""
+    id: Name | None = None
+
+
+class TaxonomyConfig(Section):
+    levels: Literal[1, 2] = 2
+    """2 adds subcategories."""
+    max_categories: int = Field(default=10, ge=1, le=50)
+    """Most top-level categories, `other` not counted."""
+    max_subcategories: int = Field(default=8, ge=1, le=50)
+    """Most subcategories in one category."""
+    predefined: tuple[PredefinedCategory, ...] = ()
+    """Categories that must exist at the top level."""
+
+
+class AttributeConfig(Section):
+    name: Name
+    type: Literal["boolean", "number", "string", "enum"]
+    values: tuple[str, ...] = ()
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _enum_has_values(self) -> Self:
+        if (self.type == "enum") != bool(self.values):
+            raise ValueError("`values` belongs to type enum, and an enum needs them")
+        return self
+
+
+class BudgetConfig(Section):
+    usd: float | None = Field(default=None, gt=0)
+    """Stop asking the model when the run has cost this much; the report is then partial."""
+
+
+class AnalysisConfig(Section):
+    name: Name = "topics"
+    """Part of the attribute names: `tracetaxa.<name>.category`."""
+    instructions: str = "What are users asking the agent to do?"
+    """The question, in plain words."""
+    agent_only: bool = True
+    """Leave out traces without agent or model spans."""
+    window: Duration = "24h"
+    """How far back a run looks when it is not told."""
+    filter: FilterConfig = FilterConfig()
+    sample: SampleConfig = SampleConfig()
+    taxonomy: TaxonomyConfig = TaxonomyConfig()
+    attributes: tuple[AttributeConfig, ...] = ()
+    budget: BudgetConfig = BudgetConfig()
+    max_abstained: float = Field(default=0.2, ge=0, le=1)
+    """A run that could not label a larger share of its sample ends as `partial`."""
+
+    def brief(self) -> Brief:
+        """What the engine is asked."""
+        used = {OTHER}
+        predefined = []
+        for category in self.taxonomy.predefined:
+            identity = category.id or re.sub(r"[^a-z0-9]+", "_", category.name.lower()).strip("_") or "category"
+            if not identity[0].isalpha():
+                identity = f"c_{identity}"
+            if identity in used:
+                raise ConfigError(f"analysis {self.name}: two predefined categories have the id {identity!r}")
+            used.add(identity)
+            predefined.append(Category(identity, category.name, category.description))
+        return Brief(
+            analysis=self.name,
+            instructions=self.instructions,
+            levels=self.taxonomy.levels,
+            max_categories=self.taxonomy.max_categories,
+            max_subcategories=self.taxonomy.max_subcategories,
+            predefined=tuple(predefined),
+            attributes=tuple(AttributeSpec(a.name, a.type, a.values, a.description) for a in self.attributes),
+            seed=self.sample.seed,
+        )
+
+
+class ApiConfig(Section):
+    endpoint: Endpoint = "127.0.0.1:8080"
+    """Report pages and the JSON API."""
+    token_file: Path | None = None
+    """File with the bearer token; needed when the API or SQL endpoint listens beyond localhost."""
+
+
+class SqlConfig(Section):
+    enabled: bool = True
+    """Serve the embedded database read-only over ClickHouse's HTTP interface."""
+    endpoint: Endpoint = "127.0.0.1:8123"
+    max_execution_seconds: int = Field(default=30, ge=1)
+    """Longest time one question may take."""
+    max_memory_mib: int = Field(default=2048, ge=64)
+    """Most memory one question may take."""
+    max_result_mib: int = Field(default=256, ge=1)
+    """Largest answer."""
+    max_concurrency: int = Field(default=4, ge=1)
+    """Questions answered at once; others wait."""
+
+
+class HealthConfig(Section):
+    enabled: bool = True
+    endpoint: Endpoint = "127.0.0.1:13133"
+    """`/` answers 200 only when ingest works."""
+
+
+_SIDECAR_PORT_SHIFT = 10
+"""The `sidecar` profile moves every default port by this much, to live beside a collector in one pod."""
+
+_PORTS = {
+    ("receiver", "grpc"): 4317,
+    ("api",): 8080,
+    ("sql",): 8123,
+    ("health",): 13133,
+}
+
+
+class Config(BaseSettings):
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="TRACETAXA_",
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+    )
+
+    profile: Literal["default", "sidecar"] = "default"
+    """`sidecar` adds 10 to every default port, to live beside a collector in one pod."""
+    store: StoreConfig = StoreConfig()
+    receiver: ReceiverConfig = ReceiverConfig()
+    assembly: AssemblyConfig = AssemblyConfig()
+    llm: LlmConfig = LlmConfig()
+    analyses: tuple[AnalysisConfig, ...] = (AnalysisConfig(),)
+    privacy: PrivacyConfig = PrivacyConfig()
+    api: ApiConfig = ApiConfig()
+    sql: SqlConfig = SqlConfig()
+    health: HealthConfig = HealthConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shift_ports(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("profile") == "sidecar":
+            for path, port in _PORTS.items():
+                section = values
+                for key in path:
+                    section = section.setdefault(key, {})
+                    if not isinstance(section, dict):
+                        break
+                else:
+                    section.setdefault("endpoint", f"127.0.0.1:{port + _SIDECAR_PORT_SHIFT}")
+        return values
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [a.name for a in self.analyses]
+        twice = {n for n in names if names.count(n) > 1}
+        if twice:
+            raise ValueError(f"two analyses are called {sorted(twice)[0]!r}")
+        return self
+
+    def analysis(self, name: str) -> AnalysisConfig:
+        """The configured analysis, or the defaults under that name. Raises ConfigError for a bad name."""
+        for analysis in self.analyses:
+            if analysis.name == name:
+                return analysis
+        if not re.match(NAME_PATTERN, name):
+            raise ConfigError(f"{name!r} can't name an analysis: use a-z, 0-9 and _, starting with a letter")
+        return AnalysisConfig(name=name)
+
+
+def load(path: Path | None = None) -> Config:
+    """The configuration from `path` (default: tracetaxa.yaml if it is there) and the environment.
+
+    Raises ConfigError with one line per mistake, each naming its place and, for unknown keys, the nearest
+    known one.
+    """
+    if path is None:
+        path = Path("tracetaxa.yaml")
+        text = path.read_text("utf-8") if path.exists() else ""
+    else:
+        try:
+            text = path.read_text("utf-8")
+        except OSError as error:
+            raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from error
+    try:
+        values = yaml.safe_load(text) or {}
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold sections such as `store:` and `analyses:`")
+    _refuse_unknown_environment()
+    try:
+        return Config(**values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_describe(error, path, tree))) from error
+
+
+def _refuse_unknown_environment() -> None:
+    prefix = "TRACETAXA_"
+    for variable in os.environ:
+        if variable.startswith(prefix) and "__" in variable:
+            section = variable.removeprefix(prefix).split("__")[0].lower()
+            if section not in Config.model_fields:
+                raise ConfigError(f"environment variable {variable}: {_unknown(section, list(Config.model_fields))}")
+
+
+def _describe(error: ValidationError, path: Path, tree: yaml.Node | None) -> Iterator[str]:
+    for problem in error.errors():
+        location = problem["loc"]
+        place = ".".join(str(part) for part in location) or "configuration"
+        line = _line(tree, location)
+        where = f"{path}:{line}: {place}" if line else f"{path} or environment: {place}"
+        if problem["type"] == "extra_forbidden":
+            yield f"{where}: {_unknown(str(location[-1]), _known_keys(location[:-1]))}"
+        else:
+            yield f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+    return f"unknown key {key!r}; {hint}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            found = _model_in(model.model_fields[part].annotation)
+            if found is None:
+                return []
+            model = found
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for argument in get_args(annotation) if (model := _model_in(argument))), None)
+
+
+def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int | None:
+    line = None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if pair is None:
+                return line
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            return line
+    return line

@@ -1,0 +1,441 @@
+"""The values that travel between the parts of tracetaxa.
+
+Frozen, slotted dataclasses; times are integer nanoseconds since the epoch, UTC; ids are lower-case hex as in
+the exporter's tables. A record marked *row of X* mirrors table X: `field_name` is column `FieldName`
+(a test keeps them equal), and `*_ns` fields are DateTime64(9) columns without the suffix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+OTHER = "other"
+"""Id of the category that always exists: traces that fit nothing else, and abstentions."""
+
+Role = Literal["system", "user", "assistant", "tool"]
+Labeller = Literal["human", "llm", "distilled", "local"]
+RunStatus = Literal["running", "complete", "partial", "failed", "cancelled"]
+
+
+# ------------------------------------------------------------------------------------------------- spans
+
+
+@dataclass(frozen=True, slots=True)
+class SpanEvent:
+    time_ns: int
+    name: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SpanLink:
+    trace_id: str
+    span_id: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One row of `otel_traces`: attribute values are strings, arrays and maps are JSON text."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    name: str
+    kind: str
+    service_name: str
+    start_ns: int
+    duration_ns: int
+    status: str
+    status_message: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    resource: Mapping[str, str] = field(default_factory=dict)
+    scope_name: str = ""
+    scope_version: str = ""
+    events: tuple[SpanEvent, ...] = ()
+    links: tuple[SpanLink, ...] = ()
+
+    @property
+    def end_ns(self) -> int:
+        return self.start_ns + self.duration_ns
+
+
+# ------------------------------------------------------------------------------------------------- traces
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One step of the conversation, in order. A `tool` turn is a call paired with its result (`text`)."""
+
+    role: Role
+    text: str
+    span_id: str
+    time_ns: int = 0
+    tool: str = ""
+    arguments: str = ""
+    error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SpanError:
+    span_id: str
+    name: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of the leaf model calls of a trace, per model."""
+
+    model: str
+    provider: str
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A whole trace, whatever dialect its spans speak."""
+
+    trace_id: str
+    session_id: str
+    user_id: str
+    service_name: str
+    root_name: str
+    start_ns: int
+    end_ns: int
+    span_count: int
+    error_count: int
+    status: str
+    is_agent: bool
+    llm_calls: int
+    tool_calls: int
+    tools: tuple[str, ...]
+    """Distinct tool names, in order of first use."""
+    last_tool_before_error: str
+    usage: tuple[Usage, ...]
+    feedback: Mapping[str, float]
+    attributes: Mapping[str, str]
+    """Resource and root attributes worth filtering and grouping by (release, environment, tags…)."""
+    turns: tuple[Turn, ...]
+    errors: tuple[SpanError, ...]
+    content_captured: bool
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(u.model for u in self.usage if u.model))
+
+    @property
+    def input(self) -> str:
+        """What the user asked first."""
+        return next((t.text for t in self.turns if t.role == "user" and t.text), "")
+
+    @property
+    def output(self) -> str:
+        """What the agent answered last."""
+        return next((t.text for t in reversed(self.turns) if t.role == "assistant" and t.text), "")
+
+
+@dataclass(frozen=True, slots=True)
+class DigestLine:
+    kind: str
+    """`user`, `assistant`, `tool`, `error`, `facts` or `cut` (marks what was left out)."""
+    text: str
+    span_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A trace as short text for a model; evidence is looked up in its lines."""
+
+    trace_id: str
+    lines: tuple[DigestLine, ...]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(f"{line.kind}: {line.text}" for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """Row of `traces`: the newest revision of a closed trace, with its digest."""
+
+    trace_id: str
+    revision: int
+    session_id: str
+    user_id: str
+    service_name: str
+    root_name: str
+    start_ns: int
+    end_ns: int
+    duration_ms: float
+    span_count: int
+    error_count: int
+    status: str
+    is_agent: bool
+    llm_calls: int
+    tool_calls: int
+    tools: tuple[str, ...]
+    models: tuple[str, ...]
+    last_tool_before_error: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    feedback: Mapping[str, float]
+    input: str
+    output: str
+    attributes: Mapping[str, str]
+    digest_kinds: tuple[str, ...]
+    digest_texts: tuple[str, ...]
+    digest_span_ids: tuple[str, ...]
+    last_seen_ns: int
+    """Arrival time of the newest span that this revision holds."""
+
+    @property
+    def digest(self) -> Digest:
+        lines = zip(self.digest_kinds, self.digest_texts, self.digest_span_ids, strict=True)
+        return Digest(self.trace_id, tuple(DigestLine(*line) for line in lines))
+
+
+# ------------------------------------------------------------------------------------------------- analysis
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A kind of trace. `parent_id` is empty at level 1."""
+
+    category_id: str
+    name: str
+    description: str
+    parent_id: str = ""
+
+    @property
+    def level(self) -> int:
+        return 2 if self.parent_id else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Taxonomy:
+    """Two levels of categories; holds `other` at level 1 always."""
+
+    categories: tuple[Category, ...]
+
+    @property
+    def top(self) -> tuple[Category, ...]:
+        return tuple(c for c in self.categories if not c.parent_id)
+
+    def children(self, category_id: str) -> tuple[Category, ...]:
+        return tuple(c for c in self.categories if c.parent_id == category_id)
+
+    def get(self, category_id: str) -> Category | None:
+        return next((c for c in self.categories if c.category_id == category_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeSpec:
+    """A typed value to extract from each trace."""
+
+    name: str
+    type: Literal["boolean", "number", "string", "enum"]
+    values: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which closed traces an analysis is about: Start in [start_ns, end_ns) and every filter that is set."""
+
+    start_ns: int
+    end_ns: int
+    agent_only: bool = True
+    service: str = ""
+    status: str = ""
+    tool: str = ""
+    feedback_below: float | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    where: str = ""
+    """A checked ClickHouse condition over the columns of `traces`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What an engine is asked to do."""
+
+    analysis: str
+    instructions: str
+    levels: int = 2
+    max_categories: int = 10
+    max_subcategories: int = 8
+    predefined: tuple[Category, ...] = ()
+    attributes: tuple[AttributeSpec, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """An engine's verdict on one trace. An abstention has category `other` and says why in `reason`."""
+
+    trace_id: str
+    category_id: str
+    subcategory_id: str = ""
+    confidence: float = 0.0
+    reason: str = ""
+    evidence: str = ""
+    """Verbatim part of one digest line."""
+    evidence_span_id: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    abstained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What the model calls of a run used so far."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SampledTrace:
+    """A trace of the sample with what is needed to label it and to count it for the population."""
+
+    row: TraceRow
+    stratum: str
+    inclusion_probability: float
+
+    @property
+    def weight(self) -> float:
+        return 1.0 / self.inclusion_probability
+
+
+# ------------------------------------------------------------------------------------------------- result rows
+
+
+@dataclass(frozen=True, slots=True)
+class TaxonomyRow:
+    """Row of `taxonomies`."""
+
+    analysis: str
+    taxonomy_version: int
+    run_id: str
+    category_id: str
+    parent_id: str
+    level: int
+    name: str
+    description: str
+    event: str
+    from_ids: tuple[str, ...]
+    created_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """Row of `trace_labels`."""
+
+    analysis: str
+    run_id: str
+    taxonomy_version: int
+    trace_id: str
+    revision: int
+    trace_start_ns: int
+    service_name: str
+    session_id: str
+    category_id: str
+    category: str
+    subcategory_id: str
+    subcategory: str
+    confidence: float
+    labeller: Labeller
+    classifier_version: str
+    reason: str
+    evidence: str
+    evidence_span_id: str
+    attributes: Mapping[str, str]
+    labelled_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunSampleRow:
+    """Row of `run_samples`."""
+
+    run_id: str
+    trace_id: str
+    stratum: str
+    inclusion_probability: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """Row of `analysis_runs`: the newest row per RunId wins."""
+
+    run_id: str
+    analysis: str
+    window_start_ns: int
+    window_end_ns: int
+    status: RunStatus
+    engine: str
+    models: tuple[str, ...]
+    prompt_fingerprints: Mapping[str, str]
+    traces_selected: int
+    traces_sampled: int
+    traces_labelled: int
+    traces_abstained: int
+    still_open: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    started_at_ns: int
+    finished_at_ns: int
+    config: str
+    error: str
+    updated_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryRow:
+    """Row of `report_categories`: estimates for the population, not counts of the sample."""
+
+    run_id: str
+    analysis: str
+    window_start_ns: int
+    window_end_ns: int
+    category_id: str
+    parent_id: str
+    level: int
+    name: str
+    traces: int
+    """Estimated traces of the window in this category."""
+    sampled: int
+    """Labelled traces that the estimate rests on."""
+    share: float
+    share_low: float
+    share_high: float
+    error_rate: float
+    error_rate_low: float
+    error_rate_high: float
+    p50_ms: float
+    p95_ms: float
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    cost_low: float | None
+    cost_high: float | None
+    feedback: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """Row of `reports`; `document` is the JSON that every rendering is made from."""
+
+    run_id: str
+    analysis: str
+    title: str
+    summary: str
+    key_points: tuple[str, ...]
+    document: str
+    created_at_ns: int
