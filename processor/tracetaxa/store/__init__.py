@@ -1,0 +1,1 @@
+"""ClickHouse: one client over the embedded engine and a server, statements by name, migrations, ownership."""

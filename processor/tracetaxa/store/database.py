@@ -1,0 +1,200 @@
+"""One ClickHouse, embedded or a server, through `clickhouse-connect`: implements protocols.Database.
+
+Inserts and reads have clients of their own, since a client is one lock in the embedded engine. Statements
+are files, `store/sql/<name>.sql`, bound with ClickHouse's parameters; nothing is ever pasted into SQL, except
+the `filter.where` condition of an analysis, which is checked and canonicalised first (see guard.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from importlib import resources
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import clickhouse_connect
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
+
+from tracetaxa.errors import EngineUnavailable, QueryFailed, StoreUnavailable
+from tracetaxa.store.dsn import Dsn
+from tracetaxa.store.owner import Ownership, find_owner, in_use
+from tracetaxa.store.rows import to_columns, to_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from clickhouse_connect.driver.client import Client
+
+T = TypeVar("T")
+
+_READ_FORMATS = {"DateTime64*": "int", "DateTime": "int"}
+_WHERE_MARK = "/* where */ 1"
+_BUSY_CODES = frozenset({159, 202, 209, 210, 241, 242, 243, 252, 319, 425, 999})
+"""ClickHouse error codes after which the same call may work: timeouts, memory, too many parts or queries,
+read-only tables, no space, lost connections (src/Common/ErrorCodes.cpp)."""
+
+
+@cache
+def statement(name: str) -> str:
+    """Text of `store/sql/<name>.sql`."""
+    return resources.files("tracetaxa.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
+
+
+class ClickHouse:
+    """Thread-safe, and usable from one event loop. `close` may be called twice."""
+
+    def __init__(self, dsn: Dsn, database: str, readers: int = 4) -> None:
+        self.dsn = dsn
+        self.database = database
+        self._readers = readers
+        self._idle: SimpleQueue[Client] = SimpleQueue()
+        self._clients: list[Client] = []
+        self._insert_lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(readers + 2, thread_name_prefix="clickhouse")
+        self._writer: Client | None = None
+        self.ownership: Ownership | None = None
+        """Held while this process has an embedded database open."""
+
+    @classmethod
+    def open(cls, dsn: Dsn, database: str, readers: int = 4, *, command: str = "tracetaxa") -> ClickHouse:
+        """Connect as the one who may change things; the database is created when it is missing.
+
+        Raises DatabaseInUse when another process has this embedded database open, StoreUnavailable, QueryFailed
+        and EngineUnavailable (the embedded engine is not installed).
+        """
+        store = cls(dsn, database, readers)
+        if dsn.path is not None:
+            store.ownership = Ownership.claim(dsn.path, command)
+        try:
+            with _typed_errors(dsn):
+                admin = store._get_client(database=None)
+                admin.command("CREATE DATABASE IF NOT EXISTS {name:Identifier}", parameters={"name": database})
+                admin.close()
+            store._open_readers()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def open_for_reading(
+        cls, dsn: Dsn, database: str, readers: int = 1, *, token: str = "", command: str = "tracetaxa"
+    ) -> ClickHouse:
+        """Like `open`, but an embedded database that a running service owns is reached through that service."""
+        owner = find_owner(dsn.path) if dsn.path is not None else None
+        if owner is None:
+            return cls.open(dsn, database, readers, command=command)
+        if "sql" not in owner.endpoints:
+            raise in_use(dsn.path, owner)
+        host, _, port = owner.endpoints["sql"].rpartition(":")
+        store = cls(Dsn(host=host.strip("[]"), port=int(port), password=token), database, readers)
+        store._open_readers()
+        return store
+
+    def _open_readers(self) -> None:
+        for _ in range(self._readers):
+            self._idle.put(self.connect())
+
+    def connect(self) -> Client:
+        """A client of its own whose current database is ours; closed with this object."""
+        with _typed_errors(self.dsn):
+            client = self._get_client(self.database)
+        self._clients.append(client)
+        return client
+
+    def _get_client(self, database: str | None) -> Client:
+        options: dict[str, Any] = dict(self.dsn.arguments())
+        if not self.dsn.embedded:
+            # Without a session several threads may share one client.
+            options |= {"autogenerate_session_id": False, "client_name": "tracetaxa"}
+        if database is not None:
+            options["database"] = database
+        try:
+            return clickhouse_connect.get_client(**options)
+        except ImportError as error:
+            raise EngineUnavailable(
+                "the embedded database needs the engine: pip install 'tracetaxa[embedded]', "
+                "or point store.dsn at a ClickHouse server"
+            ) from error
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        while self._clients:
+            self._clients.pop().close()
+        if self.ownership is not None:
+            self.ownership.release()
+
+    # ------------------------------------------------------------------------------- protocols.Database
+
+    async def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        names, rows = await self._in_thread(self._select, name, parameters)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    async def records(self, name: str, into: type[T], **parameters: Any) -> list[T]:
+        names, rows = await self._in_thread(self._select, name, parameters)
+        return to_records(into, names, rows)
+
+    async def command(self, name: str, **parameters: Any) -> None:
+        await self._in_thread(self._command, name, parameters)
+
+    async def insert(self, table: str, records: Sequence[Any]) -> None:
+        if records:
+            await self._in_thread(self._insert, table, records)
+
+    # ------------------------------------------------------------------------------- in a thread
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *arguments))
+
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[Client]:
+        """A reading client for the length of the block; waits for one to be idle."""
+        client = self._idle.get()
+        try:
+            with _typed_errors(self.dsn):
+                yield client
+        finally:
+            self._idle.put(client)
+
+    def _select(self, name: str, parameters: dict[str, Any]) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+        text = statement(name)
+        where = parameters.pop("where", "")
+        if where:
+            text = text.replace(_WHERE_MARK, f"({where})")
+        with self.reader() as client:
+            result = client.query(text, parameters=parameters, query_formats=_READ_FORMATS)
+            return result.column_names, result.result_rows
+
+    def _command(self, name: str, parameters: dict[str, Any]) -> None:
+        with self.reader() as client:
+            client.command(statement(name), parameters=parameters)
+
+    def _insert(self, table: str, records: Sequence[Any]) -> None:
+        names, columns = to_columns(records)
+        with self._insert_lock:
+            if self._writer is None:
+                self._writer = self.connect()
+            with _typed_errors(self.dsn):
+                self._writer.insert(table, columns, column_names=names, column_oriented=True)
+
+
+@contextlib.contextmanager
+def _typed_errors(dsn: Dsn) -> Iterator[None]:
+    try:
+        yield
+    except ClickHouseError as error:
+        code = getattr(error, "code", None)
+        if isinstance(error, ProgrammingError) and "Cannot lock" in str(error):
+            raise StoreUnavailable(f"{dsn} is open in another process") from error
+        unreachable = isinstance(error, OperationalError) and not code
+        if unreachable or code in _BUSY_CODES:
+            raise StoreUnavailable(f"ClickHouse at {dsn} does not answer now: {_first_line(error)}") from error
+        raise QueryFailed(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:1000]

@@ -1,0 +1,1 @@
+SELECT * FROM reports FINAL WHERE RunId = {run_id:String}

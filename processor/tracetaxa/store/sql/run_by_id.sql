@@ -1,0 +1,1 @@
+SELECT * FROM analysis_runs WHERE RunId = {run_id:String}

@@ -1,0 +1,1 @@
+SELECT Version, Checksum FROM tracetaxa_migrations FINAL ORDER BY Version

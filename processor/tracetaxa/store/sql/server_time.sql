@@ -1,0 +1,1 @@
+SELECT now64(9) AS Now

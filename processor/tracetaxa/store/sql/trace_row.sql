@@ -1,0 +1,1 @@
+SELECT * FROM traces FINAL WHERE TraceId = {trace_id:String}
