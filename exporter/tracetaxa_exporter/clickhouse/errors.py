@@ -1,0 +1,18 @@
+"""What can go wrong between OTLP and ClickHouse."""
+
+from __future__ import annotations
+
+
+class WriteFailed(Exception):
+    """Nothing, or not everything, of a write is stored.
+
+    `retryable` answers one question: could the same spans be stored later? Then the sender should keep them.
+    """
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class TableMismatch(Exception):
+    """A table has the name of ours and other columns."""

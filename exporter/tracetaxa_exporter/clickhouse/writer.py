@@ -1,0 +1,104 @@
+"""Spans into `otel_traces`, committed when the call returns."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error
+
+from tracetaxa_exporter.clickhouse.errors import WriteFailed
+from tracetaxa_exporter.clickhouse.rows import COLUMNS, DAY_NS, Rejected, Row, append_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from clickhouse_connect.driver.client import Client
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+_SETTINGS: Final = {
+    # Newer servers put small inserts into a queue of their own by default; requests are already grouped here.
+    "async_insert": 0,
+    # A batch may span many days (an import, a sender that was offline); wild times are rejected before.
+    "max_partitions_per_insert_block": 0,
+    # Over HTTP, an error after the first byte of the answer would look like success.
+    "wait_end_of_query": 1,
+}
+
+_DATA_ERRORS: Final = frozenset(
+    {
+        6,  # CANNOT_PARSE_TEXT
+        9,  # SIZES_OF_COLUMNS_DOESNT_MATCH
+        27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
+        32,  # ATTEMPT_TO_READ_AFTER_EOF
+        33,  # CANNOT_READ_ALL_DATA
+        38,  # CANNOT_PARSE_DATE
+        41,  # CANNOT_PARSE_DATETIME
+        69,  # ARGUMENT_OUT_OF_BOUND
+        70,  # CANNOT_CONVERT_TYPE
+        72,  # CANNOT_PARSE_NUMBER
+        117,  # INCORRECT_DATA
+        128,  # TOO_LARGE_ARRAY_SIZE
+        131,  # TOO_LARGE_STRING_SIZE
+        190,  # SIZES_OF_ARRAYS_DONT_MATCH
+        321,  # VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+        395,  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO, by a materialized view
+        407,  # DECIMAL_OVERFLOW
+        469,  # VIOLATED_CONSTRAINT
+        691,  # UNKNOWN_ELEMENT_OF_ENUM
+    }
+)
+"""ClickHouse's codes for "the same data will fail again"; anything else may pass when the server is well."""
+
+
+class SpanWriter:
+    """Writes groups of OTLP requests through one client, which belongs to this writer alone.
+
+    `write` blocks, and is called by one thread at a time. A span that starts more than `max_future_seconds`
+    after the clock `now_ns` is rejected.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        max_future_seconds: int = DAY_NS // 10**9,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._client = client
+        self._max_future_ns = max_future_seconds * 10**9
+        self._now_ns = now_ns
+
+    def write(self, requests: Sequence[ExportTraceServiceRequest]) -> list[Rejected]:
+        """Store the spans of all `requests` with one insert; committed when it returns.
+
+        Returns what was left out of each request, in order. Raises WriteFailed; a part may be stored all the
+        same, and sending it again is harmless, since duplicates of a span collapse.
+        """
+        now_ns = self._now_ns()
+        rows: list[Row] = []
+        rejected = [
+            append_rows(rows, request, now_ns=now_ns, max_future_ns=self._max_future_ns)
+            for request in requests
+        ]
+        if rows:
+            self._insert(rows)
+        return rejected
+
+    def _insert(self, rows: list[Row]) -> None:
+        try:
+            self._client.insert(
+                "otel_traces",
+                rows,
+                column_names=list(COLUMNS),
+                column_type_names=list(COLUMNS.values()),
+                settings=_SETTINGS,
+            )
+        except DataError as error:
+            raise WriteFailed(
+                f"the spans can't be encoded for ClickHouse: {error}", retryable=False
+            ) from error
+        except Error as error:
+            raise WriteFailed(f"ClickHouse: {error}", retryable=error.code not in _DATA_ERRORS) from error
+        except (ClickHouseError, OSError, MemoryError) as error:
+            raise WriteFailed(f"can't reach ClickHouse: {error!r}", retryable=True) from error

@@ -1,0 +1,205 @@
+"""Group commit: concurrent requests share one write, and each waits until that write is committed.
+
+The method is that of databases' log writers (DeWitt et al., "Implementation techniques for main memory
+database systems", SIGMOD 1984): one write costs about the same for one request as for a hundred, so a request
+waits a moment for others, and under load the next group gathers while the last one is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from tracetaxa.errors import MalformedRequest, Overloaded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting(Generic[Request, Result]):
+    request: Request
+    spans: int
+    size_bytes: int
+    since: float
+    answer: asyncio.Future[Result]
+
+
+class GroupCommit(Generic[Request, Result]):
+    """Joins requests into groups and writes one group after the other.
+
+    `write` stores all requests of a group, or raises; it returns one result for each, in order. It may block:
+    it runs in a thread of its own, one call at a time. When it raises, the exception's `retryable` decides:
+
+    - true: all requests of the group are refused with Overloaded, so that their senders keep the data;
+    - false: the group is split until the guilty request is alone, and that is refused with MalformedRequest;
+    - absent (nobody foresaw it): the group is split too, and the guilty request is refused with Overloaded.
+
+    Nothing is tried again in here: the sender has the data, and a queue of ours could be lost.
+
+    linger_ms: how long a request may wait for others to share its write.
+    max_batch_spans, max_batch_mib: a group is written early when it holds this much.
+    max_in_flight_mib: request bytes that may wait for their commit; a larger request passes when it is alone.
+    retry_after_seconds: what senders are told when there is no room or no store.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Request]], Sequence[Result]],
+        *,
+        linger_ms: float = 50,
+        max_batch_spans: int = 20_000,
+        max_batch_mib: float = 32,
+        max_in_flight_mib: float = 256,
+        retry_after_seconds: float = 2.0,
+    ) -> None:
+        self._write = write
+        self._linger_seconds = linger_ms / 1000
+        self._max_batch_spans = max_batch_spans
+        self._max_batch_bytes = int(max_batch_mib * 2**20)
+        self._max_in_flight_bytes = int(max_in_flight_mib * 2**20)
+        self._retry_after_seconds = retry_after_seconds
+        self._waiting: deque[_Waiting[Request, Result]] = deque()
+        self._waiting_spans = 0
+        self._waiting_bytes = 0
+        self._in_flight_bytes = 0
+        self._hurry = asyncio.Event()
+        self._committer: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
+        self._failing = False
+        self._closed = False
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Size of the requests that wait for their commit."""
+        return self._in_flight_bytes
+
+    async def submit(self, request: Request, spans: int, size_bytes: int) -> Result:
+        """Wait until `request` is committed, and return what the write said about it.
+
+        Raises Overloaded when there is no room, the store does not answer or `drain` was called, and
+        MalformedRequest when the store can never take this request.
+        """
+        if self._closed:
+            raise self._overloaded("tracetaxa is shutting down")
+        if self._in_flight_bytes and self._in_flight_bytes + size_bytes > self._max_in_flight_bytes:
+            raise self._overloaded("too many spans wait to be stored")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append(_Waiting(request, spans, size_bytes, loop.time(), answer))
+        self._waiting_spans += spans
+        self._waiting_bytes += size_bytes
+        self._in_flight_bytes += size_bytes
+        if self._group_is_full():
+            self._hurry.set()
+        if self._committer is None or self._committer.done():
+            self._committer = loop.create_task(self._commit_all())
+        return await answer
+
+    async def drain(self, deadline_seconds: float) -> None:
+        """Take no more, and return when every request is answered, after `deadline_seconds` at the latest.
+
+        What is not committed by then is refused, even if its write is under way; the thread ends with that
+        write. May be called twice.
+        """
+        self._closed = True
+        self._hurry.set()
+        if self._committer is not None:
+            _, late = await asyncio.wait({self._committer}, timeout=deadline_seconds)
+            if late:
+                self._committer.cancel()
+                await asyncio.wait({self._committer})
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _commit_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        group: list[_Waiting[Request, Result]] = []
+        try:
+            while self._waiting:
+                await self._linger()
+                group = self._take_group()
+                requests = [waiting.request for waiting in group]
+                outcomes = await loop.run_in_executor(self._thread, self._outcomes, requests)
+                for waiting, outcome in zip(group, outcomes, strict=True):
+                    self._answer(waiting, outcome)
+                group = []
+        finally:  # cancelled, or broken: nobody may wait for ever
+            for waiting in (*group, *self._waiting):
+                self._answer(waiting, self._overloaded("tracetaxa stopped before the spans were stored"))
+            self._waiting.clear()
+            self._waiting_spans = self._waiting_bytes = 0
+
+    async def _linger(self) -> None:
+        rest = self._waiting[0].since + self._linger_seconds - asyncio.get_running_loop().time()
+        if rest > 0 and not self._closed:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), rest)
+
+    def _take_group(self) -> list[_Waiting[Request, Result]]:
+        """The oldest requests up to the limits, at least one."""
+        group: list[_Waiting[Request, Result]] = []
+        spans = size_bytes = 0
+        while self._waiting:
+            spans += self._waiting[0].spans
+            size_bytes += self._waiting[0].size_bytes
+            if group and (spans > self._max_batch_spans or size_bytes > self._max_batch_bytes):
+                break
+            group.append(self._waiting.popleft())
+        self._waiting_spans -= sum(waiting.spans for waiting in group)
+        self._waiting_bytes -= sum(waiting.size_bytes for waiting in group)
+        if not self._group_is_full():
+            self._hurry.clear()
+        return group
+
+    def _group_is_full(self) -> bool:
+        return self._waiting_spans >= self._max_batch_spans or self._waiting_bytes >= self._max_batch_bytes
+
+    def _answer(self, waiting: _Waiting[Request, Result], outcome: Result | Exception) -> None:
+        self._in_flight_bytes -= waiting.size_bytes
+        if waiting.answer.done():  # its sender went away
+            return
+        if isinstance(outcome, Exception):
+            waiting.answer.set_exception(outcome)
+        else:
+            waiting.answer.set_result(outcome)
+
+    def _outcomes(self, requests: Sequence[Request]) -> list[Result | Exception]:
+        """What becomes of each request; runs in the thread, never raises an Exception."""
+        try:
+            results = list(self._write(requests))
+        except Exception as error:
+            retryable = getattr(error, "retryable", None)
+            if retryable:
+                if not self._failing:
+                    logger.warning("spans can't be stored now; senders are told to keep them: %s", error)
+                self._failing = True
+                return [self._overloaded("the spans can't be stored now", error) for _ in requests]
+            if len(requests) > 1:
+                middle = len(requests) // 2
+                return [*self._outcomes(requests[:middle]), *self._outcomes(requests[middle:])]
+            if retryable is None:
+                logger.exception("a request can't be stored, for a reason that nobody foresaw")
+                return [self._overloaded("the spans can't be stored now", error)]
+            logger.warning("a request is refused for good: %s", error)
+            refusal = MalformedRequest("the store can't hold these spans: do not send them again")
+            refusal.__cause__ = error
+            return [refusal]
+        if self._failing:
+            logger.info("spans are stored again")
+        self._failing = False
+        return [*results]
+
+    def _overloaded(self, reason: str, cause: Exception | None = None) -> Overloaded:
+        overloaded = Overloaded(f"{reason}: send them again later", self._retry_after_seconds)
+        overloaded.__cause__ = cause
+        return overloaded

@@ -1,0 +1,208 @@
+"""Spans through SpanWriter into the real table, and what it says when that fails."""
+
+from __future__ import annotations
+
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import clickhouse_connect
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+
+from tracetaxa_exporter.clickhouse import SpanWriter, WriteFailed, create_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from clickhouse_connect.driver.client import Client
+
+NOW = time.time_ns()
+DAY = 86_400 * 10**9
+CAPTURES = Path(__file__).parents[2].parent / "shared" / "data" / "instrumentations"
+
+
+def span(number: int, start_ns: int = NOW, **fields: Any) -> Span:
+    return Span(
+        trace_id=number.to_bytes(16),
+        span_id=number.to_bytes(8),
+        start_time_unix_nano=start_ns,
+        end_time_unix_nano=start_ns + 1,
+        **fields,
+    )
+
+
+def request(*spans: Span) -> ExportTraceServiceRequest:
+    return ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=spans)])])
+
+
+def count(client: Client, table: str = "otel_traces") -> int:
+    return int(client.query(f"SELECT count() AS n FROM {table}").first_item["n"])
+
+
+@pytest.fixture
+def tables(client: Client) -> Client:
+    create_tables(client, 30)
+    return client
+
+
+def test_row_reads_back(tables: Client) -> None:
+    hostile = "NUL \x00, quote ' \", line\u2028, emoji \U0001f9ea, tab\t"
+    good = span(
+        1,
+        name=hostile,
+        attributes=[KeyValue(key=hostile, value=AnyValue(string_value=hostile))],
+        events=[Span.Event(time_unix_nano=NOW + 7, name="e")],
+        links=[Span.Link(trace_id=b"\x01" * 16, span_id=b"\x02" * 8)],
+    )
+    assert [rejected.spans for rejected in SpanWriter(tables).write([request(good)])] == [0]
+    row = tables.query(
+        "SELECT toUnixTimestamp64Nano(Timestamp) AS start, TraceId, SpanName, SpanAttributes, Duration, "
+        "arrayMap(t -> toUnixTimestamp64Nano(t), `Events.Timestamp`) AS event_times, `Links.SpanId` "
+        "FROM otel_traces"
+    ).first_item
+    assert row == {
+        "start": NOW,
+        "TraceId": f"{1:032x}",
+        "SpanName": hostile,
+        "SpanAttributes": {hostile: hostile},
+        "Duration": 1,
+        "event_times": [NOW + 7],
+        "Links.SpanId": ["02" * 8],
+    }
+
+
+def test_one_insert_holds_all_requests_and_leaves_bad_spans_out(tables: Client) -> None:
+    writer = SpanWriter(tables)
+    rejected = writer.write(
+        [request(span(1)), request(span(2), span(3, start_ns=0)), request(), request(span(4))]
+    )
+    assert [r.spans for r in rejected] == [0, 1, 0, 0]
+    assert count(tables) == 3
+    parts = (
+        "SELECT count() AS n FROM system.parts WHERE database = currentDatabase() AND table = 'otel_traces'"
+    )
+    assert tables.query(parts).first_item["n"] == 1
+
+
+def test_nothing_good_is_no_insert(tables: Client) -> None:
+    assert [r.spans for r in SpanWriter(tables).write([request(Span()), request()])] == [1, 0]
+    assert count(tables) == 0
+
+
+def test_duplicates_collapse(tables: Client) -> None:
+    writer = SpanWriter(tables)
+    for _ in range(3):
+        writer.write([request(span(1), span(2))])
+    assert count(tables, "otel_traces FINAL") == 2
+
+
+def test_spans_of_many_days_fit_one_write(client: Client) -> None:
+    create_tables(client, 365)
+    SpanWriter(client).write([request(*(span(day + 1, NOW - day * DAY) for day in range(130)))])
+    assert count(client) == 130
+
+
+def test_times_of_a_trace_are_looked_up(tables: Client) -> None:
+    SpanWriter(tables).write([request(span(5), span(5, NOW + 3 * 10**9, name="later"))])
+    found = tables.query(
+        "SELECT TraceId, toUnixTimestamp(min(Start)) AS s, toUnixTimestamp(max(End)) AS e "
+        "FROM otel_traces_trace_id_ts GROUP BY TraceId"
+    ).result_rows
+    assert found == [(f"{5:032x}", NOW // 10**9, (NOW + 3 * 10**9) // 10**9)]
+
+
+def test_clock_decides_what_the_future_is(tables: Client) -> None:
+    writer = SpanWriter(tables, max_future_seconds=10, now_ns=lambda: NOW - 60 * 10**9)
+    (rejected,) = writer.write([request(span(1))])
+    assert "too far in the future" in rejected.message
+
+
+def test_failures_that_somebody_can_repair_are_retryable(client: Client) -> None:
+    with pytest.raises(WriteFailed, match="UNKNOWN_TABLE") as failure:
+        SpanWriter(client).write([request(span(1))])
+    assert failure.value.retryable
+
+
+def test_closed_client_is_retryable(tables: Client) -> None:
+    tables.close()
+    with pytest.raises(WriteFailed) as failure:
+        SpanWriter(tables).write([request(span(1))])
+    assert failure.value.retryable
+
+
+def test_data_that_the_table_can_not_hold_is_not_retryable(tables: Client) -> None:
+    tables.command("ALTER TABLE otel_traces ADD CONSTRAINT no_poison CHECK SpanName != 'poison'")
+    with pytest.raises(WriteFailed) as failure:
+        SpanWriter(tables).write([request(span(1, name="poison"))])
+    assert not failure.value.retryable
+    SpanWriter(tables).write([request(span(2))])
+    assert count(tables) == 1
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """ClickHouse over HTTP, as far as a client needs it to connect; it answers no insert but 503."""
+
+    engine: Client
+
+    def do_POST(self) -> None:
+        body = (
+            self.rfile.read(int(self.headers["Content-Length"])) if "Content-Length" in self.headers else b""
+        )
+        if not body.startswith(b"SELECT"):
+            self.send_error(503)
+            return
+        answer = self.engine.raw_query(body.decode(), fmt="Native" if b"FORMAT" not in body else None)
+        self.send_response(200)
+        self.send_header("X-ClickHouse-Format", "Native")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def gateway(client: Client) -> Iterator[HTTPServer]:
+    server = HTTPServer(("127.0.0.1", 0), type("Handler", (Gateway,), {"engine": client}))
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["503", "no answer"])
+def test_server_that_is_away_is_retryable(gateway: HTTPServer, away: bool) -> None:
+    remote = clickhouse_connect.get_client(host="127.0.0.1", port=gateway.server_port)
+    if away:
+        gateway.shutdown()
+        gateway.server_close()
+        remote.close_connections()
+    with pytest.raises(WriteFailed) as failure:
+        SpanWriter(remote).write([request(span(1))])
+    assert failure.value.retryable
+
+
+@pytest.mark.parametrize(
+    "capture",
+    sorted(CAPTURES.glob("*/*_traces.pb"))
+    or [pytest.param(None, marks=pytest.mark.skip(reason="no captures here"))],
+    ids=lambda path: path.parent.name if path else "none",
+)
+def test_captured_requests_are_stored_whole(tables: Client, capture: Path) -> None:
+    message = ExportTraceServiceRequest.FromString(capture.read_bytes())
+    spans = [s for rs in message.resource_spans for ss in rs.scope_spans for s in ss.spans]
+    tables.command("ALTER TABLE otel_traces REMOVE TTL")
+    (rejected,) = SpanWriter(tables).write([message])
+    assert rejected.spans == 0
+    attributes = "SELECT SpanId, length(SpanAttributes) FROM otel_traces FINAL"
+    assert dict(tables.query(attributes).result_rows) == {
+        s.span_id.hex(): len({a.key for a in s.attributes}) for s in spans
+    }

@@ -1,0 +1,485 @@
+"""OTLP over gRPC into ClickHouse: real server, real clients, real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_status import rpc_status
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from tracetaxa.errors import IngestError
+from tracetaxa.receive import GroupCommit, GrpcReceiver, TraceService
+from tracetaxa_exporter.clickhouse import Rejected, SpanWriter, WriteFailed, create_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from clickhouse_connect.driver.client import Client
+
+DEADLINE = 30.0
+SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+
+
+class Store:
+    """SpanWriter's interface around a real one, if any: counts writes, fails or waits when told to."""
+
+    def __init__(self, writer: SpanWriter | None = None) -> None:
+        self.writer = writer
+        self.writes = 0
+        self.failure: Exception | None = None
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def write(self, requests: Sequence[ExportTraceServiceRequest]) -> list[Rejected]:
+        self.writes += 1
+        self.begun.set()
+        assert self.go_on.wait(DEADLINE)
+        if self.failure:
+            raise self.failure
+        return self.writer.write(requests) if self.writer else [Rejected() for _ in requests]
+
+
+class Sender:
+    """A raw gRPC channel to the receiver."""
+
+    def __init__(self, target: str) -> None:
+        self.channel = grpc.insecure_channel(target, options=[("grpc.max_send_message_length", -1)])
+        self._export = self.channel.unary_unary(f"/{SERVICE}/Export")
+
+    def send(self, message: bytes | ExportTraceServiceRequest, **options: Any) -> ExportTraceServiceResponse:
+        return self.future(message, **options).result()
+
+    def future(self, message: bytes | ExportTraceServiceRequest, **options: Any) -> Any:
+        if not isinstance(message, bytes):
+            message = message.SerializeToString()
+        return Answer(self._export.future(message, timeout=DEADLINE, **options))
+
+    def refused(self, message: bytes | ExportTraceServiceRequest, **options: Any) -> grpc.RpcError:
+        with pytest.raises(grpc.RpcError) as refusal:
+            self.send(message, **options)
+        return refusal.value
+
+
+class Answer:
+    def __init__(self, call: Any) -> None:
+        self.call = call
+
+    def result(self) -> ExportTraceServiceResponse:
+        return ExportTraceServiceResponse.FromString(self.call.result())
+
+
+class Service:
+    """A receiver in a loop of its own thread."""
+
+    def __init__(self, store: Store, commit: dict[str, Any], receiver: dict[str, Any]) -> None:
+        self.store = store
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.run(self._start(commit, receiver))
+
+    async def _start(self, commit: dict[str, Any], receiver: dict[str, Any]) -> None:
+        self.commit = GroupCommit(self.store.write, **{"linger_ms": 1, **commit})
+        self.traces = TraceService(self.commit)
+        self.receiver = GrpcReceiver(self.traces, **{"endpoint": "127.0.0.1:0", **receiver})
+        self.target = await self.receiver.start()
+
+    def run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(DEADLINE)
+
+    def stop(self) -> None:
+        self.store.go_on.set()
+        self.run(self.receiver.shutdown(DEADLINE))
+        self.run(self.commit.drain(DEADLINE))
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(DEADLINE)
+        self.loop.close()
+
+
+@contextmanager
+def serving(
+    store: Store, commit: dict[str, Any] | None = None, receiver: dict[str, Any] | None = None
+) -> Iterator[tuple[Service, Sender]]:
+    service = Service(store, commit or {}, receiver or {})
+    sender = Sender(service.target)
+    try:
+        yield service, sender
+    finally:
+        sender.channel.close()
+        service.stop()
+
+
+@pytest.fixture
+def reader(client: Client) -> Client:
+    create_tables(client, 30)
+    return client
+
+
+@pytest.fixture
+def store(reader: Client, connect: Callable[[], Client]) -> Store:
+    return Store(SpanWriter(connect()))
+
+
+def request(*numbers: int, name: str = "chat") -> ExportTraceServiceRequest:
+    now = time.time_ns()
+    spans = [
+        Span(
+            trace_id=number.to_bytes(16),
+            span_id=number.to_bytes(8),
+            name=name,
+            start_time_unix_nano=now - 10**9,
+            end_time_unix_nano=now,
+        )
+        for number in numbers
+    ]
+    return ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=spans)])])
+
+
+def field(number: int, payload: bytes) -> bytes:
+    """A length-delimited field of a protobuf message, as on the wire."""
+    length, size = b"", len(payload)
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + payload
+
+
+def count(reader: Client, table: str = "otel_traces") -> int:
+    return int(reader.query(f"SELECT count() AS n FROM {table}").first_item["n"])
+
+
+def accepts_connections(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
+
+
+def retry_delay(error: grpc.RpcError) -> float:
+    status = rpc_status.from_call(error)
+    assert status is not None
+    retry = RetryInfo()
+    assert status.details[0].Unpack(retry)
+    return float(retry.retry_delay.ToNanoseconds() / 1e9)
+
+
+# ------------------------------------------------------------------------------------------------- storing
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_sdk_spans_of_every_attribute_type_are_stored(
+    store: Store, reader: Client, compression: grpc.Compression
+) -> None:
+    with serving(store) as (service, _):
+        exporter = OTLPSpanExporter(endpoint=service.target, insecure=True, compression=compression)
+        provider = TracerProvider(resource=Resource({"service.name": "shop"}))
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        tracer = provider.get_tracer("test", "1.2")
+        with tracer.start_as_current_span("invoke_agent", kind=trace.SpanKind.SERVER) as root:
+            root.set_attributes(
+                {
+                    "s": "text",
+                    "i": 42,
+                    "f": 0.25,
+                    "b": True,
+                    "ss": ["a", "b"],
+                    "ii": [1, 2],
+                    "ff": [1.0],
+                    "bb": [False],
+                }
+            )
+            root.add_event("said", {"n": 1})
+            root.set_status(trace.StatusCode.ERROR, "broken")
+            link = trace.Link(root.get_span_context(), {"why": "test"})
+            with tracer.start_as_current_span("chat", links=[link]):
+                pass
+        provider.shutdown()
+    row, child = reader.query(
+        "SELECT SpanKind, ServiceName, ScopeName, ScopeVersion, SpanAttributes, StatusCode, StatusMessage, "
+        "SpanId, ParentSpanId, `Events.Name`, `Events.Attributes`, `Links.SpanId`, `Links.Attributes` "
+        "FROM otel_traces FINAL ORDER BY ParentSpanId"
+    ).named_results()
+    assert row["SpanAttributes"] == {
+        "s": "text",
+        "i": "42",
+        "f": "0.25",
+        "b": "true",
+        "ss": '["a","b"]',
+        "ii": "[1,2]",
+        "ff": "[1]",
+        "bb": "[false]",
+    }
+    assert (row["SpanKind"], row["StatusCode"], row["StatusMessage"]) == ("Server", "Error", "broken")
+    assert (row["ServiceName"], row["ScopeName"], row["ScopeVersion"]) == ("shop", "test", "1.2")
+    assert (row["Events.Name"], row["Events.Attributes"]) == (["said"], [{"n": "1"}])
+    assert child["ParentSpanId"] == row["SpanId"]
+    assert (child["Links.SpanId"], child["Links.Attributes"]) == ([row["SpanId"]], [{"why": "test"}])
+
+
+def test_acknowledged_means_stored(store: Store, reader: Client) -> None:
+    with serving(store) as (service, sender):
+        for number in range(1, 6):
+            assert sender.send(request(number)) == ExportTraceServiceResponse()
+            assert count(reader) == number
+        assert service.traces.counts.accepted == 5
+
+
+def test_concurrent_senders_share_inserts(store: Store, reader: Client) -> None:
+    with serving(store, commit={"linger_ms": 60_000, "max_batch_spans": 64}) as (service, _):
+
+        def send(number: int) -> None:
+            sender = Sender(service.target)
+            sender.send(request(2 * number + 1, 2 * number + 2))
+            sender.channel.close()
+
+        with ThreadPoolExecutor(32) as senders:
+            list(senders.map(send, range(32)))
+        assert count(reader) == 64
+        assert store.writes == 1
+
+
+def test_request_sent_twice_counts_once(store: Store, reader: Client) -> None:
+    message = request(1, 2, 3)
+    with serving(store) as (_, sender):
+        sender.send(message)
+        sender.send(message)
+    assert count(reader, "otel_traces FINAL") == 3
+
+
+def test_bad_spans_are_reported_and_their_neighbours_stored(store: Store, reader: Client) -> None:
+    message = request(1, 2, 3)
+    message.resource_spans[0].scope_spans[0].spans[1].trace_id = b"short"
+    with serving(store) as (service, sender):
+        partial = sender.send(message).partial_success
+        assert partial.rejected_spans == 1
+        assert "trace id" in partial.error_message
+        assert count(reader) == 2
+        assert (service.traces.counts.accepted, service.traces.counts.failed) == (2, 1)
+
+
+def test_empty_request_is_fine_and_writes_nothing(store: Store) -> None:
+    with serving(store) as (_, sender):
+        assert sender.send(b"") == ExportTraceServiceResponse()
+        assert sender.send(request()) == ExportTraceServiceResponse()
+    assert store.writes == 0
+
+
+# ------------------------------------------------------------------------------------------------- refusing
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"\xff\xff\xff\xff",
+        b'{"resourceSpans": []}',
+        request(1).SerializeToString()[:-3],
+        request(1, name="MARK").SerializeToString().replace(b"MARK", b"\xed\xa0\x80!"),
+        b"\x0a\x06" * 500,
+    ],
+    ids=["noise", "json", "cut off", "not utf-8", "bad lengths"],
+)
+def test_malformed_request_must_not_be_sent_again(store: Store, reader: Client, message: bytes) -> None:
+    with serving(store) as (service, sender):
+        error = sender.refused(message)
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert "do not send it again" in error.details()
+        assert service.traces.counts.malformed_requests == 1
+    assert count(reader) == 0
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_too_large_request_is_exhausted_without_retry(
+    store: Store, reader: Client, compression: grpc.Compression
+) -> None:
+    with serving(store, receiver={"max_recv_msg_size_mib": 1}) as (_, sender):
+        error = sender.refused(request(1, name="a" * 2**21), compression=compression)
+        assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert rpc_status.from_call(error) is None
+        sender.send(request(2, name="a" * 2**19), compression=compression)
+    assert count(reader) == 1
+
+
+def test_no_room_is_unavailable_with_a_delay_and_accepted_later(store: Store, reader: Client) -> None:
+    limits = {"max_in_flight_mib": 0.0001, "retry_after_seconds": 1.5, "linger_ms": 0}
+    with serving(store, commit=limits) as (service, sender):
+        store.go_on.clear()
+        first = sender.future(request(1, 2))
+        assert store.begun.wait(DEADLINE)
+        error = sender.refused(request(3))
+        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        assert retry_delay(error) == 1.5
+        store.go_on.set()
+        first.result()
+        sender.send(request(3))
+        assert count(reader) == 3
+        counts = service.traces.counts
+        assert (counts.accepted, counts.refused, counts.failed) == (3, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [WriteFailed("connection refused", retryable=True), KeyError("a bug")],
+    ids=["store away", "unforeseen"],
+)
+def test_failing_store_is_unavailable(failure: Exception) -> None:
+    store = Store()
+    with serving(store) as (service, sender):
+        store.failure = failure
+        error = sender.refused(request(1))
+        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        assert retry_delay(error) > 0
+        assert str(failure) not in error.details()
+        assert service.traces.last_error == str(failure)
+        assert service.traces.counts.refused == 1
+        store.failure = None
+        sender.send(request(1))
+        assert service.traces.counts.accepted == 1
+
+
+def test_missing_table_is_unavailable(client: Client, connect: Callable[[], Client]) -> None:
+    with serving(Store(SpanWriter(connect()))) as (_, sender):
+        assert sender.refused(request(1)).code() == grpc.StatusCode.UNAVAILABLE
+        create_tables(client, 30)
+        sender.send(request(1))
+    assert count(client) == 1
+
+
+def test_poison_beside_good_requests_is_refused_alone(store: Store, reader: Client) -> None:
+    reader.command("ALTER TABLE otel_traces ADD CONSTRAINT no_poison CHECK SpanName != 'poison'")
+    with serving(store, commit={"linger_ms": 60_000, "max_batch_spans": 8}) as (service, sender):
+        answers = [sender.future(request(n, name="poison" if n == 5 else "chat")) for n in range(1, 9)]
+        with pytest.raises(grpc.RpcError) as refusal:
+            answers.pop(4).result()
+        assert refusal.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        for answer in answers:
+            assert answer.result() == ExportTraceServiceResponse()
+        assert (service.traces.counts.accepted, service.traces.counts.failed) == (7, 1)
+        assert "no_poison" in service.traces.last_error
+    assert count(reader, "otel_traces FINAL") == 7
+
+
+def test_bug_in_the_service_is_unavailable() -> None:
+    with serving(Store()) as (service, sender):
+
+        async def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        service.traces.export = broken  # type: ignore[method-assign, assignment]
+        error = sender.refused(request(1))
+        assert error.code() == grpc.StatusCode.UNAVAILABLE
+        assert retry_delay(error) > 0
+
+
+def test_deeply_nested_values_harm_nobody(store: Store, reader: Client) -> None:
+    value = AnyValue(string_value="x")
+    for _ in range(40):
+        outer = AnyValue()
+        outer.array_value.values.append(value)
+        value = outer
+    message = request(1)
+    message.resource_spans[0].scope_spans[0].spans[0].attributes.append(KeyValue(key="deep", value=value))
+    bomb = b""
+    for _ in range(10_000):
+        bomb = field(5, field(1, bomb))  # AnyValue.array_value, ArrayValue.values
+    for number in (2, 9, 2, 2, 1):  # KeyValue.value, Span.attributes, and so on up to the request
+        bomb = field(number, bomb)
+    with serving(store) as (_, sender):
+        sender.send(message)
+        assert sender.refused(bomb).code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert count(reader) == 1
+
+
+def test_other_services_are_unimplemented() -> None:
+    with serving(Store()) as (_, sender), pytest.raises(grpc.RpcError) as refusal:
+        LogsServiceStub(sender.channel).Export(ExportLogsServiceRequest(), timeout=DEADLINE)
+    assert refusal.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+# ------------------------------------------------------------------------------------------------- lifecycle
+
+
+def test_shutdown_answers_what_is_under_way(store: Store, reader: Client) -> None:
+    with serving(store, commit={"linger_ms": 0}) as (service, sender):
+        store.go_on.clear()
+        under_way = sender.future(request(1, 2))
+        assert store.begun.wait(DEADLINE)
+        stopping = asyncio.run_coroutine_threadsafe(service.receiver.shutdown(DEADLINE), service.loop)
+        host, port = service.target.split(":")
+        deadline = time.monotonic() + DEADLINE
+        while accepts_connections(host, int(port)):
+            assert time.monotonic() < deadline
+        store.go_on.set()
+        assert under_way.result() == ExportTraceServiceResponse()
+        stopping.result(DEADLINE)
+        assert count(reader) == 2
+        assert sender.refused(request(3)).code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_shutdown_acknowledges_nothing_that_is_not_stored() -> None:
+    store = Store()
+    with serving(store, commit={"linger_ms": 0}) as (service, sender):
+        store.go_on.clear()
+        under_way = sender.future(request(1))
+        assert store.begun.wait(DEADLINE)
+        service.run(service.receiver.shutdown(0))
+        with pytest.raises(grpc.RpcError):
+            under_way.result()
+
+
+def test_shutdown_twice_or_without_start() -> None:
+    async def scenario() -> None:
+        traces = TraceService(GroupCommit(Store().write))
+        receiver = GrpcReceiver(traces, endpoint="127.0.0.1:0")
+        await receiver.shutdown(0)
+        receiver = GrpcReceiver(traces, endpoint="127.0.0.1:0")
+        await receiver.start()
+        await receiver.shutdown(0)
+        await receiver.shutdown(0)
+
+    asyncio.run(scenario())
+
+
+def test_port_that_is_taken_is_a_clear_error() -> None:
+    async def second(target: str) -> None:
+        await GrpcReceiver(TraceService(GroupCommit(Store().write)), endpoint=target).start()
+
+    with serving(Store()) as (service, _), pytest.raises(IngestError, match=r"receiver\.grpc\.endpoint"):
+        service.run(second(service.target))
+
+
+def test_health_follows_the_receiver() -> None:
+    with serving(Store()) as (service, sender):
+        health = HealthStub(sender.channel)
+        for name in ("", SERVICE):
+            answer = health.Check(HealthCheckRequest(service=name), timeout=DEADLINE)
+            assert answer.status == HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as refusal:
+            health.Check(HealthCheckRequest(service="nobody"), timeout=DEADLINE)
+        assert refusal.value.code() == grpc.StatusCode.NOT_FOUND
+        watch = health.Watch(HealthCheckRequest(), timeout=DEADLINE)
+        assert next(watch).status == HealthCheckResponse.SERVING
+        service.run(service.receiver.shutdown(DEADLINE))
+        assert [answer.status for answer in watch] == [HealthCheckResponse.NOT_SERVING]
+        assert watch.code() == grpc.StatusCode.OK
