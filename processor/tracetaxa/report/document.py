@@ -1,0 +1,134 @@
+"""The report document, `reports.Document`: the JSON that every rendering is made from.
+
+Shares and rates are in [0, 1], times in milliseconds, costs in US dollars (null when a price is unknown).
+Numbers of a category speak for the window; `sampled` is how many labelled traces they rest on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
+
+from tracetaxa.report.plain import plain_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class Example(TypedDict):
+    trace_id: str
+    category_id: str
+    subcategory_id: str
+    input: str
+    output: str
+    evidence: str
+    evidence_span_id: str
+    reason: str
+    confidence: float
+    status: str
+    duration_ms: float
+
+
+class Tool(TypedDict):
+    name: str
+    share: float
+
+
+class CategoryNode(TypedDict):
+    category_id: str
+    parent_id: str
+    level: int
+    name: str
+    description: str
+    traces: int
+    sampled: int
+    share: float
+    share_low: float
+    share_high: float
+    error_rate: float
+    error_rate_low: float
+    error_rate_high: float
+    p50_ms: float
+    p95_ms: float
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    cost_low: float | None
+    cost_high: float | None
+    feedback: dict[str, float]
+    tools: list[Tool]
+    attributes: dict[str, dict[str, float]]
+    examples: list[Example]
+    subcategories: NotRequired[list[CategoryNode]]
+    """Level 1 only."""
+
+
+class Population(TypedDict):
+    selected: int
+    sampled: int
+    labelled: int
+    abstained: int
+    still_open: int
+
+
+class SpendTotals(TypedDict):
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+
+
+class Totals(TypedDict):
+    error_rate: float
+    p50_ms: float
+    p95_ms: float
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+
+
+class Document(TypedDict):
+    run_id: str
+    analysis: str
+    title: str
+    instructions: str
+    status: str
+    error: str
+    engine: str
+    models: list[str]
+    taxonomy_version: int
+    window_start: str
+    window_end: str
+    created_at: str
+    summary: str
+    key_points: list[str]
+    population: Population
+    spend: SpendTotals
+    totals: Totals
+    categories: list[CategoryNode]
+
+
+def opened(document: Mapping[str, Any]) -> Document:
+    """The document with every string plain, so that a rendering only has to think of its own markup."""
+    return cast("Document", plain_tree(document))
+
+
+def children(category: CategoryNode) -> list[CategoryNode]:
+    return category.get("subcategories", [])
+
+
+def walk(document: Document) -> Iterator[CategoryNode]:
+    """Every category, each followed by its subcategories."""
+    for category in document["categories"]:
+        yield category
+        yield from children(category)
+
+
+def fails_more(category: CategoryNode, document: Document) -> bool:
+    """Surely above the window's error rate: the whole interval is."""
+    return category["error_rate_low"] > document["totals"]["error_rate"] and category["sampled"] > 0
+
+
+def bar_scale(document: Document) -> float:
+    """Share at the right end of every bar: the largest upper bound, rounded up to a tenth."""
+    largest = max((c["share_high"] for c in walk(document)), default=0.0)
+    return min(1.0, max(0.1, -(-round(largest * 1000) // 100) / 10))

@@ -1,0 +1,132 @@
+"""Reports as single web pages: no script, nothing loaded from anywhere; they can be mailed and archived."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote as url_quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tracetaxa.report import format as fmt
+from tracetaxa.report.document import CategoryNode, Tool, bar_scale, fails_more, opened, walk
+from tracetaxa.report.plain import plain_tree
+from tracetaxa.report.quote import clip, excerpt
+from tracetaxa.report.wording import (
+    FAILS_MORE,
+    STATUS_NOTES,
+    engine_line,
+    headline,
+    next_commands,
+    population_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_EXCERPT_CHARS = 600
+_ROWS = 8
+
+
+def render_html(document: Mapping[str, Any]) -> str:
+    """A report document as one page: summary, the window, a tree to open row by row, the run."""
+    report = opened(document)
+    nodes = list(walk(report))
+    scale = bar_scale(report)
+    title, question = headline(report)
+
+    def along(share: float) -> str:
+        return f"{min(1.0, max(0.0, share / scale)):.2%}"
+
+    return _render(
+        "report.html.j2",
+        report=report,
+        title=title,
+        question=question,
+        status_note=STATUS_NOTES.get(report["status"], ""),
+        paragraphs=[p.strip() for p in re.split(r"\n\s*\n", report["summary"]) if p.strip()],
+        scale=f"{scale:.0%}",
+        along=along,
+        all_categories=nodes,
+        names={node["category_id"]: node["name"] for node in nodes},
+        fails_more=lambda node: fails_more(node, report),
+        legend=FAILS_MORE.removeprefix("▲") if any(fails_more(node, report) for node in nodes) else "",
+        population=population_line(report),
+        engine=engine_line(report),
+        commands=next_commands(report, shared_as="markdown"),
+    )
+
+
+def render_index(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The page that lists runs in the order given, each linked to `/reports/<run_id>` unless still running.
+
+    A run is what `tracetaxa analyze --format json` prints: run_id, analysis, status, window_start and
+    window_end (RFC 3339), engine, selected (traces), cost_usd. A `title` is shown where there is one.
+    """
+    return _render("index.html.j2", runs=[{"title": "", **plain_tree(run)} for run in runs])
+
+
+def content_security_policy() -> str:
+    """The policy in every page (our style sheet and nothing else), for a server to send as a header too."""
+    digest = base64.b64encode(hashlib.sha256(_style_sheet().encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def _render(template: str, **values: Any) -> str:
+    page = _environment().get_template(template)
+    return page.render(css=Markup(_style_sheet()), policy=content_security_policy(), **values) + "\n"  # noqa: S704
+
+
+@cache
+def _style_sheet() -> str:
+    environment = _environment()
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, "page.css")
+    return source
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tracetaxa.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "anchor": _anchor,
+        "clip": lambda text: clip(text, _EXCERPT_CHARS),
+        "compact": fmt.compact,
+        "cost": fmt.cost,
+        "cost_interval": fmt.cost_interval,
+        "count": fmt.count,
+        "duration": fmt.duration,
+        "excerpt": lambda text, quote: excerpt(text, quote, _EXCERPT_CHARS),
+        "interval": fmt.interval,
+        "largest": _largest,
+        "pairs": _pairs,
+        "percent": fmt.percent,
+        "report_path": lambda run: f"/reports/{url_quote(run['run_id'], safe='')}",
+        "score": fmt.score,
+        "when": fmt.when,
+        "window": fmt.window,
+    }
+    return environment
+
+
+def _anchor(node: CategoryNode) -> str:
+    """A fragment that stays from run to run, so that a link to a category can be kept."""
+    return "category-" + re.sub(r"[^\w.-]+", "-", node["category_id"])
+
+
+def _largest(shares: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(shares.items(), key=lambda item: -item[1])[:_ROWS]
+
+
+def _pairs(tools: Sequence[Tool]) -> list[tuple[str, float]]:
+    return [(tool["name"], tool["share"]) for tool in tools[:_ROWS]]

@@ -1,0 +1,208 @@
+"""The report in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from tracetaxa.report import format as fmt
+from tracetaxa.report.document import (
+    CategoryNode,
+    Document,
+    Example,
+    bar_scale,
+    fails_more,
+    opened,
+    walk,
+)
+from tracetaxa.report.plain import one_line
+from tracetaxa.report.quote import clip
+from tracetaxa.report.terminal import bar, bullets, facts, heading, indented, line, paint
+from tracetaxa.report.wording import (
+    FAILS_MORE,
+    STATUS_NOTES,
+    engine_line,
+    headline,
+    next_commands,
+    population_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.console import RenderableType
+
+_QUOTES = 2
+_QUOTE_CHARS = 220
+_TOOLS = 4
+_VALUES = 4
+
+
+def render_text(document: Mapping[str, Any], width: int = 80, color: bool = False) -> str:
+    """A report document as text: what was found, then the tree, then the evidence, then what to run next.
+
+    No line is wider than `width` cells (at least 40). Without `color` there are no escape sequences at all.
+    """
+    report = opened(document)
+    return paint(_report(report, width), width, color)
+
+
+def _report(report: Document, width: int) -> Iterator[RenderableType]:
+    title, question = headline(report)
+    yield line(title, "bold")
+    yield facts(_facts(report, question))
+    if note := STATUS_NOTES.get(report["status"]):
+        yield line(f"\n! {note}", "yellow" if report["status"] == "partial" else "red")
+        if report["error"]:
+            yield indented(line(one_line(report["error"])), 2)
+    yield heading("Summary")
+    yield line(report["summary"].strip() or "No summary was written.")
+    if report["key_points"]:
+        yield heading("Key points")
+        yield bullets([one_line(point) for point in report["key_points"]])
+    if report["categories"]:
+        yield heading("Categories")
+        yield _tree(report, width)
+        yield line(f"\n{_legend(report, width)}", "dim")
+        yield heading("Evidence")
+        for number, category in enumerate(report["categories"]):
+            if number:
+                yield Text("")
+            yield from _evidence(category)
+    yield heading("Next")
+    yield from _next(report)
+
+
+def _facts(report: Document, question: str) -> list[tuple[str, str]]:
+    population, totals, spend = report["population"], report["totals"], report["spend"]
+    rows = [
+        ("analysis", f"{report['analysis']}, run {report['run_id']}, {report['status']}"),
+        ("question", clip(question, 300)),
+        ("window", fmt.window(report["window_start"], report["window_end"])),
+        ("engine", one_line(engine_line(report))),
+        ("traces", population_line(report)),
+    ]
+    if population["selected"]:
+        tokens = f"{fmt.count(totals['input_tokens'])} in, {fmt.count(totals['output_tokens'])} out"
+        latency = f"p50 {fmt.duration(totals['p50_ms'])}, p95 {fmt.duration(totals['p95_ms'])}"
+        rows += [
+            ("overall", f"errors {fmt.percent(totals['error_rate'])}, {latency}"),
+            ("used", f"tokens {tokens}, cost {fmt.cost(totals['cost_usd'])}"),
+        ]
+    if spend["calls"]:
+        tokens = f"{fmt.count(spend['input_tokens'])} tokens in, {fmt.count(spend['output_tokens'])} out"
+        calls = "model call" if spend["calls"] == 1 else "model calls"
+        rows.append(
+            ("run cost", f"{fmt.cost(spend['cost_usd'])} ({fmt.count(spend['calls'])} {calls}, {tokens})")
+        )
+    return rows
+
+
+def _tree(report: Document, width: int) -> Table:
+    """One row a category; a narrow terminal loses the bar first, then p50, then the interval."""
+    with_bar, with_p50, with_interval = width >= 72, width >= 60, width >= 52
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, expand=True, header_style="dim")
+    table.add_column("category", ratio=1, overflow="fold")
+    table.add_column("share", justify="right", no_wrap=True)
+    if with_interval:
+        table.add_column("95% CI", justify="right", no_wrap=True)
+    if with_bar:
+        cells = 10 if width < 100 else 20
+        table.add_column("", width=cells, no_wrap=True)
+    table.add_column("errors", justify="right", no_wrap=True)
+    if with_p50:
+        table.add_column("p50", justify="right", no_wrap=True)
+    table.add_column("p95", justify="right", no_wrap=True)
+    scale = bar_scale(report)
+    for node in walk(report):
+        sub = node["level"] > 1
+        style = "" if sub else "bold"
+        shares = (node["share"], node["share_low"], node["share_high"])
+        cell: list[RenderableType] = [indented(line(one_line(node["name"]), style), 2 if sub else 0)]
+        cell.append(Text(fmt.percent(node["share"]), style))
+        if with_interval:
+            cell.append(Text(fmt.interval(node["share_low"], node["share_high"]), "dim"))
+        if with_bar:
+            cell.append(Text(bar(*shares, scale, cells), "blue" if sub else "cyan"))
+        worse = fails_more(node, report)
+        mark = "▲ " if worse else ""
+        cell.append(Text(mark + fmt.percent(node["error_rate"]), "red" if worse else ""))
+        if with_p50:
+            cell.append(Text(fmt.duration(node["p50_ms"])))
+        cell.append(Text(fmt.duration(node["p95_ms"])))
+        table.add_row(*cell)
+    return table
+
+
+def _legend(report: Document, width: int) -> str:
+    parts = ["Shares are of all traces in the window, with the 95% confidence interval (CI)."]
+    if width >= 72:
+        parts.append(
+            f"Bars: █ lower bound, ▓ share, ░ upper bound; full width is {fmt.percent(bar_scale(report))}."
+        )
+    if any(fails_more(node, report) for node in walk(report)):
+        parts.append(FAILS_MORE)
+    return " ".join(parts)
+
+
+def _evidence(category: CategoryNode) -> Iterator[RenderableType]:
+    yield line(f"{one_line(category['name'])} · {fmt.percent(category['share'])}", "bold")
+    if category["description"]:
+        yield indented(line(one_line(category["description"])), 2)
+    yield indented(facts(_category_facts(category), label_width=10), 2)
+    for example in _pick(category["examples"]):
+        yield from _quote(example)
+
+
+def _category_facts(category: CategoryNode) -> list[tuple[str, str]]:
+    errors = fmt.percent(category["error_rate"])
+    if category["sampled"]:
+        errors += f" ({fmt.interval(category['error_rate_low'], category['error_rate_high'])})"
+    cost = fmt.cost(category["cost_usd"])
+    if category["cost_usd"] is not None and category["cost_low"] is not None:
+        cost += f" ({fmt.cost_interval(category['cost_low'], category['cost_high'])})"
+    tokens = f"{fmt.count(category['input_tokens'])} in, {fmt.count(category['output_tokens'])} out"
+    values = [
+        (one_line(name), ", ".join(f"{one_line(v)} {fmt.percent(share)}" for v, share in _largest(shares)))
+        for name, shares in category["attributes"].items()
+    ]
+    feedback = [f"{one_line(name)} {fmt.score(mean)}" for name, mean in category["feedback"].items()]
+    tools = [f"{one_line(tool['name'])} {fmt.percent(tool['share'])}" for tool in category["tools"][:_TOOLS]]
+    return [
+        ("traces", f"{fmt.count(category['traces'])}, from {fmt.count(category['sampled'])} labelled"),
+        ("errors", errors),
+        ("latency", f"p50 {fmt.duration(category['p50_ms'])}, p95 {fmt.duration(category['p95_ms'])}"),
+        ("tokens", f"{tokens}; cost {cost}"),
+        ("feedback", ", ".join(feedback)),
+        ("tools", ", ".join(tools)),
+        *((clip(name, 18), text) for name, text in values),
+    ]
+
+
+def _largest(shares: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(shares.items(), key=lambda item: -item[1])[:_VALUES]
+
+
+def _pick(examples: list[Example]) -> list[Example]:
+    """Up to two examples that don't say the same; those with a quote first."""
+    distinct: dict[str, Example] = {}
+    for example in sorted(examples, key=lambda e: not e["evidence"]):
+        distinct.setdefault(one_line(example["evidence"] or example["input"]), example)
+    return list(distinct.values())[:_QUOTES]
+
+
+def _quote(example: Example) -> Iterator[RenderableType]:
+    said = one_line(example["evidence"] or example["input"])
+    yield indented(line(f"“{clip(said, _QUOTE_CHARS)}”" if said else "(no content captured)", "yellow"), 2)
+    about = [f"trace {one_line(example['trace_id'])}", fmt.duration(example["duration_ms"])]
+    if example["status"] == "Error":
+        about.append("error")
+    yield indented(line(" · ".join(about), "dim"), 4)
+
+
+def _next(report: Document) -> Iterator[RenderableType]:
+    for why, command in next_commands(report):
+        yield line(why, "dim")
+        yield indented(line(command), 2)

@@ -1,0 +1,376 @@
+"""Every rendering of the report document: goldens, and what must hold whatever the document says.
+
+`TRACETAXA_UPDATE_GOLDENS=1 pytest tests/processor/test_report_renderings.py` writes the goldens anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.cells import cell_len
+
+from tracetaxa.report.html import content_security_policy, render_html, render_index
+from tracetaxa.report.markdown import escaped, render_markdown
+from tracetaxa.report.plain import one_line
+from tracetaxa.report.text import render_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from markdown_it.token import Token
+
+DATA = Path(__file__).parents[1] / "data" / "report"
+REALISTIC: dict[str, Any] = json.loads((DATA / "document.json").read_text())
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</style></title></details><img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "{{ 7 * 7 }} {% raw %}",
+    "\x1b[2J\x1b]8;;http://evil.example\x07click\x1b]8;;\x07\x9b31m",
+    "\u202egnp.exe \u2067 \x00 \ud800 \u2028",
+    "| a | b |\n|---|---|\n| `c` | ``",
+    "\n# heading\n\n```\n~~~\n> quote\n* item\n1. item\n---\n===",
+    "![x](http://evil.example/x.png) [x](javascript:alert(1)) <http://evil.example>",
+    "http://evil.example www.evil.example",
+    "x" * 1000,
+    "漢字" * 300,
+    "👩‍👩‍👧🇯🇵" * 60,
+    "",
+]
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(REALISTIC), **changes}
+
+
+def empty() -> dict[str, Any]:
+    return document(
+        categories=[],
+        key_points=[],
+        summary="No closed trace matched this window.",
+        population=dict.fromkeys(("selected", "sampled", "labelled", "abstained", "still_open"), 0),
+        spend={"calls": 0, "input_tokens": 0, "output_tokens": 0, "cost_usd": None},
+    )
+
+
+def priceless() -> dict[str, Any]:
+    return with_every(document(), lambda key, value: None if key.startswith("cost_") else value)
+
+
+def without_examples() -> dict[str, Any]:
+    return with_every(document(), lambda key, value: [] if key in ("examples", "tools") else value)
+
+
+def large() -> dict[str, Any]:
+    """Twelve categories of eight subcategories each."""
+    categories = []
+    for number in range(12):
+        category = copy.deepcopy(REALISTIC["categories"][number % 4])
+        category |= {"category_id": f"c{number}", "name": f"{category['name']} {number}"}
+        sub = REALISTIC["categories"][0]["subcategories"][0]
+        category["subcategories"] = [
+            {**copy.deepcopy(sub), "category_id": f"c{number}.{n}"} for n in range(8)
+        ]
+        categories.append(category)
+    return document(categories=categories)
+
+
+def hostile(text: str) -> dict[str, Any]:
+    """The realistic document with `text` as every string and every key that comes from content."""
+    kept = {"status", "engine", "window_start", "window_end", "created_at", "category_id", "parent_id"}
+    changed = with_every(document(), lambda key, v: text if isinstance(v, str) and key not in kept else v)
+    for category in changed["categories"]:
+        category["attributes"] = {text: {text: 0.5}}
+        category["feedback"] = {text: 0.5}
+    return changed
+
+
+def with_every(value: Any, change: Callable[[str, Any], Any], key: str = "") -> Any:
+    """A copy of a JSON value with `change(key, value)` applied to everything under a key."""
+    if isinstance(value, dict):
+        return {k: with_every(change(k, v), change, k) for k, v in value.items()}
+    if isinstance(value, list):
+        return [with_every(change(key, item), change, key) for item in value]
+    return value
+
+
+DOCUMENTS = {
+    "realistic": document,
+    "empty": empty,
+    "priceless": priceless,
+    "without examples": without_examples,
+    "large": large,
+    "local": lambda: document(engine="local", models=[]),
+    "partial": lambda: document(status="partial", error="The budget of $2.00 was reached."),
+    "failed": lambda: {**empty(), "status": "failed", "error": "the provider refuses the key"},
+    "cancelled": lambda: document(status="cancelled"),
+    **{f"hostile {number}": (lambda text=text: hostile(text)) for number, text in enumerate(HOSTILE)},
+}
+RUNS = [
+    {
+        "run_id": f"run-{status}",
+        "analysis": "failures",
+        "status": status,
+        "window_start": "2026-11-20T00:00:00Z",
+        "window_end": "2026-11-21T00:00:00Z",
+        "engine": "openai",
+        "selected": 12345,
+        "cost_usd": cost,
+    }
+    for status, cost in [("running", None), ("complete", 0.8123), ("partial", 2.0), ("failed", None)]
+]
+
+
+@pytest.fixture(params=DOCUMENTS)
+def any_document(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return DOCUMENTS[request.param]()
+
+
+# ----------------------------------------------------------------------------------------------- goldens
+
+
+@pytest.mark.parametrize(
+    ("name", "render"),
+    [
+        ("report.txt", lambda: render_text(document())),
+        ("report-60.txt", lambda: render_text(document(), width=60)),
+        ("report-failed.txt", lambda: render_text(DOCUMENTS["failed"]())),
+        ("report.md", lambda: render_markdown(document())),
+        ("report.html", lambda: render_html(document())),
+        ("index.html", lambda: render_index(RUNS)),
+        ("index-empty.html", lambda: render_index([])),
+    ],
+)
+def test_golden(name: str, render: Callable[[], str]) -> None:
+    path, rendered = DATA / name, render()
+    if os.environ.get("TRACETAXA_UPDATE_GOLDENS"):
+        path.write_text(rendered)
+    assert rendered == path.read_text(), f"{name} changed; look at it, then set TRACETAXA_UPDATE_GOLDENS=1"
+
+
+def test_a_rendering_leaves_the_document_as_it_was() -> None:
+    given_document = document()
+    for render in (render_text, render_markdown, render_html):
+        render(given_document)
+    assert given_document == REALISTIC
+
+
+# ----------------------------------------------------------------------------------------------- text
+
+
+@pytest.mark.parametrize("width", [40, 55, 80, 132])
+def test_no_line_of_text_is_wider_than_the_terminal(any_document: dict[str, Any], width: int) -> None:
+    for line in render_text(any_document, width=width).split("\n"):
+        assert cell_len(line) <= width, line
+
+
+@pytest.mark.parametrize("render", [render_text, render_markdown, render_html])
+def test_no_control_character_reaches_the_reader(
+    any_document: dict[str, Any], render: Callable[[dict[str, Any]], str]
+) -> None:
+    rendered = render(any_document)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", rendered)
+    assert rendered.endswith("\n")
+
+
+def test_color_is_the_only_escape_and_changes_no_text() -> None:
+    colored = render_text(hostile(HOSTILE[4]), color=True)
+    assert "\x1b[1m" in colored
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", colored)
+    assert [line.rstrip() for line in bare.split("\n")] == render_text(hostile(HOSTILE[4])).split("\n")
+
+
+def test_text_says_what_to_act_on() -> None:
+    text = render_text(document())
+    assert re.search(r"Refund lookups time out +34% +31–37% █+▓ +▲ 62% +8.4 s +1 min 4 s", text)
+    assert "“I need my refund for order 88213 because it never arrived.”" in text
+    assert "tracetaxa trace 4bf92f3577b34da6a3ce929d0e0e4736" in text
+    assert "12,345 in the window, 1,000 sampled, 980 labelled" in text
+    assert "tracetaxa report 9f2c41d07be8a35166d0c1e2 --format html" in text
+
+
+def test_commands_quote_what_they_name() -> None:
+    text = render_text({**empty(), "analysis": "x; rm -rf /"})
+    assert "tracetaxa analyze 'x; rm -rf /' --window 7d" in text
+
+
+# ----------------------------------------------------------------------------------------------- markdown
+
+
+def tokens(markdown: str) -> Iterator[Token]:
+    for block in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown):
+        yield block
+        yield from block.children or ()
+
+
+def test_markdown_content_makes_no_markup(any_document: dict[str, Any]) -> None:
+    found = list(tokens(render_markdown(any_document)))
+    kinds = {token.type for token in found}
+    assert not kinds & {
+        "html_block",
+        "html_inline",
+        "link_open",
+        "image",
+        "fence",
+        "code_block",
+        "hr",
+        "s_open",
+    }
+    headings = [token.tag for token in found if token.type == "heading_open"]
+    assert headings.count("h1") == 1
+    assert headings.count("h3") == len(any_document["categories"])
+    nodes = sum(1 + len(c.get("subcategories", [])) for c in any_document["categories"])
+    rows = sum(token.type == "tr_open" for token in found)
+    cells = sum(token.type in ("th_open", "td_open") for token in found)
+    assert rows == (nodes + 1 if nodes else 0)
+    assert cells == rows * 9
+
+
+@given(st.text(st.one_of(st.sampled_from("\\`*_{}[]()<>#+-.!|~&;:/=\"'1 \n\t"), st.characters())))
+def test_escaped_markdown_renders_as_itself(content: str) -> None:
+    found = list(tokens(escaped(content)))
+    kinds = {"paragraph_open", "inline", "text", "text_special", "paragraph_close"}
+    assert {token.type for token in found} <= kinds
+    shown = "".join(token.content for token in found if token.type in ("text", "text_special"))
+    assert shown == one_line(content)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a.example", "https://a.example", "www.a.example", "WWW.a.example", "ftp://a"]
+)
+def test_bare_addresses_are_not_links_in_github_flavour(url: str) -> None:
+    assert not re.search(r"(?i)(https?|ftp):|www\.", escaped(f"see {url}"))
+
+
+# ----------------------------------------------------------------------------------------------- html
+
+
+class Page(HTMLParser):
+    """Collects elements, attributes and text; refuses what is not nested well."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.style = ""
+        self.feed(page)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        assert len(dict(attrs)) == len(attrs), f"an attribute twice: {attrs}"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "style":
+            self.style += data
+        else:
+            self.text.append(data)
+
+    def count(self, tag: str, **attributes: str) -> int:
+        return sum(t == tag and attributes.items() <= a.items() for t, a in self.elements)
+
+
+def assert_harmless(page: Page) -> None:
+    for tag, attributes in page.elements:
+        assert tag not in ("script", "img", "iframe", "object", "embed", "link", "base", "form", "video"), tag
+        for name, value in attributes.items():
+            assert not name.startswith("on"), f"{tag} {name}"
+            assert name not in ("style", "src", "srcset", "xlink:href", "data", "action"), f"{tag} {name}"
+            assert name != "href" or re.match(r"#|/(?!/)", value or ""), value
+    assert not re.search(r"url\(|@import|http", page.style)
+
+
+def test_html_is_well_formed_and_harmless(any_document: dict[str, Any]) -> None:
+    page = Page(render_html(any_document))
+    assert_harmless(page)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert page.count("h1") == 1
+
+
+def test_html_shows_content_as_it_is() -> None:
+    text = "".join(Page(render_html(document())).text)
+    assert "<script>alert(1)</script> & other “instructions” in tool results" in text
+    assert "返品ポリシーを日本語で質問 🇯🇵" in text
+
+
+def test_html_marks_evidence_where_the_user_said_it() -> None:
+    page = render_html(document())
+    assert "<mark>I need my refund for order 88213 because it never arrived.</mark>" in page
+    assert "<mark>lookup_order failed: upstream request timeout after 30000 ms</mark>" in page
+
+
+def test_html_allows_its_own_style_and_nothing_else() -> None:
+    page = Page(render_html(document()))
+    digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
+    (policy,) = (a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy == content_security_policy()
+    assert f"default-src 'none'; style-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+
+
+def test_html_has_a_row_to_open_for_every_category() -> None:
+    page = Page(render_html(large()))
+    assert page.count("details", **{"class": "node level-1"}) == 12
+    assert page.count("details", **{"class": "node level-2"}) == 96
+    assert page.count("caption") >= 1
+
+
+def test_index_links_finished_runs() -> None:
+    page = Page(render_index([*RUNS, {**RUNS[1], "run_id": '../x"><script>', "analysis": "<b>"}]))
+    assert_harmless(page)
+    links = [a["href"] for tag, a in page.elements if tag == "a" and a["href"] != "#main"]
+    assert links == [
+        "/reports/run-complete",
+        "/reports/run-partial",
+        "/reports/run-failed",
+        "/reports/..%2Fx%22%3E%3Cscript%3E",
+    ]
+
+
+def test_empty_index_tells_how_to_begin() -> None:
+    page = Page(render_index([]))
+    assert_harmless(page)
+    assert "tracetaxa analyze topics" in "".join(page.text)
+
+
+# ----------------------------------------------------------------------------------------------- all
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.text(st.one_of(st.sampled_from("<>&\"'`|*_[]()\\\x00\x1b\x9b\u202e\u2067\n\t 漢👩"), st.characters()))
+)
+def test_any_text_is_drawn_safely(text: str) -> None:
+    found = hostile(text)
+    found["categories"] = found["categories"][:1]
+    assert_harmless(Page(render_html(found)))
+    kinds = {token.type for token in tokens(render_markdown(found))}
+    assert not kinds & {"html_block", "html_inline", "link_open", "image", "fence", "code_block", "hr"}
+    assert all(cell_len(line) <= 80 for line in render_text(found).split("\n"))

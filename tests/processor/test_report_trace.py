@@ -1,0 +1,135 @@
+"""One trace, in the terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from tracetaxa.records import SpanError, Trace, Turn, Usage
+from tracetaxa.report.trace import render_trace_text, trace_document
+
+GOLDEN = Path(__file__).parents[1] / "data" / "report" / "trace.txt"
+START = 1_763_647_531_000_000_007
+
+
+def at(seconds: float) -> int:
+    return START + round(seconds * 1e9)
+
+
+TRACE = Trace(
+    trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+    session_id="chat-88",
+    user_id="",
+    service_name="shop-assistant",
+    root_name="invoke_agent shop",
+    start_ns=START,
+    end_ns=at(31.204),
+    span_count=1402,
+    error_count=1,
+    status="Error",
+    is_agent=True,
+    llm_calls=3,
+    tool_calls=1,
+    tools=("lookup_order",),
+    last_tool_before_error="lookup_order",
+    usage=(Usage("gpt-5-mini", "openai", 12_345, 678), Usage("", "", 10, 2)),
+    feedback={"thumbs": -1.0},
+    attributes={"deployment.environment.name": "prod", "release": "2026.11.3 \x1b[31m"},
+    turns=(
+        Turn("system", "You are the assistant of a shop. " * 20, "aa01", at(0)),
+        Turn(
+            "user", "I need my refund for order 88213.\n\nIt never arrived. 返品したい 🥲", "aa01", at(0.01)
+        ),
+        Turn(
+            "tool",
+            "upstream request timeout \x1b[2J\u202e" + "x" * 900,
+            "aa02",
+            at(1.2),
+            tool="lookup_order",
+            arguments='{"order": 88213}',
+            error=True,
+        ),
+        Turn("assistant", "I'm sorry, I can't reach the order system right now.", "aa03", at(31)),
+    ),
+    errors=(SpanError("aa02", "execute_tool lookup_order", "upstream request timeout after 30000 ms"),),
+    content_captured=True,
+)
+LABELS = [
+    {
+        "analysis": "failures",
+        "category": "Refund lookups time out",
+        "subcategory": "Agent retries until the budget ends",
+        "confidence": 0.94,
+        "labeller": "llm",
+        "evidence": "upstream request timeout after 30000 ms",
+    },
+    {
+        "analysis": "topics",
+        "category": "Other",
+        "subcategory": "",
+        "confidence": 0.31,
+        "labeller": "distilled",
+        "evidence": "",
+    },
+]
+
+
+def test_golden() -> None:
+    rendered = render_trace_text(TRACE, LABELS)
+    if os.environ.get("TRACETAXA_UPDATE_GOLDENS"):
+        GOLDEN.write_text(rendered)
+    assert rendered == GOLDEN.read_text()
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_lines_fit_and_nothing_escapes(width: int) -> None:
+    rendered = render_trace_text(TRACE, LABELS, width=width)
+    assert all(cell_len(line) <= width for line in rendered.split("\n"))
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", rendered)
+
+
+def test_color_brings_escapes_and_no_other_change() -> None:
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", colored := render_trace_text(TRACE, LABELS, color=True))
+    assert colored != bare
+    assert [line.rstrip() for line in bare.split("\n")] == render_trace_text(TRACE, LABELS).split("\n")
+
+
+def test_a_trace_without_content_says_so() -> None:
+    bare = replace(TRACE, turns=(), errors=(), content_captured=False)
+    rendered = render_trace_text(bare)
+    assert "The spans carry no message content." in rendered
+    assert "LABELS" not in rendered
+    assert "ERRORS" not in rendered
+
+
+def test_many_errors_are_counted_not_listed() -> None:
+    rendered = render_trace_text(replace(TRACE, errors=TRACE.errors * 1500))
+    assert "and 1,480 more" in rendered
+    assert rendered.count("execute_tool lookup_order") == 20
+
+
+def test_document_is_json_with_the_content_whole() -> None:
+    document = json.loads(json.dumps(trace_document(TRACE, LABELS)))
+    assert document["start"] == "2025-11-20T14:05:31.000000007Z"
+    assert document["duration_ms"] == pytest.approx(31_204)
+    assert (document["input_tokens"], document["output_tokens"]) == (12_355, 680)
+    assert document["turns"][2]["text"] == TRACE.turns[2].text
+    assert document["turns"][2]["time"] == "2025-11-20T14:05:32.200000007Z"
+    assert document["labels"] == LABELS
+    assert set(document) >= set(Trace.__dataclass_fields__) - {"start_ns", "end_ns"}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(), st.sampled_from(["user", "assistant", "tool", "system"]))
+def test_any_turn_fits(text: str, role: str) -> None:
+    turn = Turn(role, text, text, tool=text, arguments=text)  # type: ignore[arg-type]
+    trace = replace(TRACE, turns=(turn,), attributes={text: text}, service_name=text)
+    assert all(cell_len(line) <= 80 for line in render_trace_text(trace).split("\n"))
