@@ -1,0 +1,1 @@
+"""Closed traces become one row each in `traces`."""

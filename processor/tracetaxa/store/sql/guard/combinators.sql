@@ -1,0 +1,2 @@
+SELECT name
+FROM system.aggregate_function_combinators

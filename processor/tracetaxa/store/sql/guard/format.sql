@@ -1,0 +1,2 @@
+-- Refuses several statements, and writes one canonical statement without comments.
+SELECT formatQuerySingleLine({sql:String})
