@@ -1,0 +1,194 @@
+"""Labels of a sample → estimates per category for the whole window."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tracetaxa.analyze.estimate import mean, proportion, quantile, total
+from tracetaxa.records import Assignment, Category, CategoryRow, SampledTrace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tracetaxa.records import Taxonomy
+
+EXAMPLES = 5
+"""Examples kept per category."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A sampled trace with its verdict."""
+
+    trace: SampledTrace
+    assignment: Assignment
+
+    @property
+    def weight(self) -> float:
+        return self.trace.weight
+
+    @property
+    def failed(self) -> bool:
+        return self.trace.row.status == "Error"
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryResult:
+    """One category's numbers, what its traces have in common, and its subcategories."""
+
+    category: Category
+    row: CategoryRow
+    tools: tuple[tuple[str, float], ...]
+    """(tool, weighted share of the category's traces that used it), most used first."""
+    attributes: Mapping[str, Mapping[str, float]]
+    """Extracted attribute → value → weighted share of the category's traces."""
+    examples: tuple[Labelled, ...]
+    subcategories: tuple[CategoryResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the rows of one run have in common."""
+
+    run_id: str
+    analysis: str
+    window_start_ns: int
+    window_end_ns: int
+    population: int
+    """Selected traces: the estimates are for these."""
+
+
+def aggregate(labelled: Sequence[Labelled], taxonomy: Taxonomy, frame: Frame) -> list[CategoryResult]:
+    """Results per top-level category, largest share first and `other` last; empty categories are left out.
+
+    Shares of subcategories are of the whole window too, so that they add up to their category's share.
+    """
+    results = []
+    for category in taxonomy.top:
+        result = _result(
+            category, labelled, lambda label, c=category: label.assignment.category_id == c.category_id, frame
+        )
+        if result is None:
+            continue
+        children = [
+            child
+            for sub in taxonomy.children(category.category_id)
+            if (
+                child := _result(
+                    sub, labelled, lambda label, c=sub: label.assignment.subcategory_id == c.category_id, frame
+                )
+            )
+        ]
+        results.append(_with_children(result, sorted(children, key=_by_share)))
+    return sorted(results, key=lambda r: (r.category.category_id == "other", *_by_share(r)))
+
+
+def _by_share(result: CategoryResult) -> tuple[float, str]:
+    return -result.row.share, result.category.category_id
+
+
+def _with_children(result: CategoryResult, children: Sequence[CategoryResult]) -> CategoryResult:
+    return CategoryResult(
+        result.category, result.row, result.tools, result.attributes, result.examples, tuple(children)
+    )
+
+
+def _result(
+    category: Category, labelled: Sequence[Labelled], belongs: Callable[[Labelled], bool], frame: Frame
+) -> CategoryResult | None:
+    inside = [belongs(label) for label in labelled]
+    members = [label for label, is_in in zip(labelled, inside, strict=True) if is_in]
+    if not members:
+        return None
+    weights = [label.weight for label in labelled]
+    member_weights = [label.weight for label in members]
+    population = frame.population
+    share = proportion(inside, weights, population)
+    size = share.value * population
+    errors = proportion([label.failed for label in members], member_weights, size)
+    rows = [label.trace.row for label in members]
+    costs = [
+        (label.trace.row.cost_usd or 0.0) if is_in else 0.0
+        for label, is_in in zip(labelled, inside, strict=True)
+    ]
+    cost_known = any(row.cost_usd is not None for row in rows)
+    cost = total(costs, weights, population)
+    tokens_in = mean([row.input_tokens for row in rows], member_weights) * size
+    tokens_out = mean([row.output_tokens for row in rows], member_weights) * size
+    durations = [row.duration_ms for row in rows]
+    row = CategoryRow(
+        run_id=frame.run_id,
+        analysis=frame.analysis,
+        window_start_ns=frame.window_start_ns,
+        window_end_ns=frame.window_end_ns,
+        category_id=category.category_id,
+        parent_id=category.parent_id,
+        level=category.level,
+        name=category.name,
+        traces=round(size),
+        sampled=len(members),
+        share=share.value,
+        share_low=share.low,
+        share_high=share.high,
+        error_rate=errors.value,
+        error_rate_low=errors.low,
+        error_rate_high=errors.high,
+        p50_ms=quantile(durations, member_weights, 0.5),
+        p95_ms=quantile(durations, member_weights, 0.95),
+        input_tokens=round(tokens_in),
+        output_tokens=round(tokens_out),
+        cost_usd=cost.value if cost_known else None,
+        cost_low=cost.low if cost_known else None,
+        cost_high=cost.high if cost_known else None,
+        feedback=_feedback(members),
+    )
+    return CategoryResult(category, row, _tools(members), _attributes(members), _examples(members), ())
+
+
+def _feedback(members: Sequence[Labelled]) -> dict[str, float]:
+    scores: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for label in members:
+        for name, score in label.trace.row.feedback.items():
+            scores[name].append((score, label.weight))
+    return {name: mean(*zip(*pairs, strict=True)) for name, pairs in sorted(scores.items())}
+
+
+def _tools(members: Sequence[Labelled]) -> tuple[tuple[str, float], ...]:
+    used: Counter[str] = Counter()
+    for label in members:
+        for tool in set(label.trace.row.tools):
+            used[tool] += label.weight  # type: ignore[assignment]
+    whole = sum(label.weight for label in members)
+    ranked = sorted(used.items(), key=lambda item: (-item[1], item[0]))
+    return tuple((tool, weight / whole) for tool, weight in ranked)
+
+
+def _attributes(members: Sequence[Labelled]) -> dict[str, dict[str, float]]:
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    whole: Counter[str] = Counter()
+    for label in members:
+        for name, value in label.assignment.attributes.items():
+            found[name][value] += label.weight  # type: ignore[assignment]
+            whole[name] += label.weight  # type: ignore[assignment]
+    return {
+        name: {
+            value: weight / whole[name]
+            for value, weight in sorted(values.items(), key=lambda item: (-item[1], item[0]))
+        }
+        for name, values in sorted(found.items())
+    }
+
+
+def _examples(members: Sequence[Labelled]) -> tuple[Labelled, ...]:
+    """The surest ones, each with a different request: what the category typically looks like."""
+    ranked = sorted(
+        members, key=lambda m: (not m.assignment.evidence, -m.assignment.confidence, m.trace.row.trace_id)
+    )
+    chosen: dict[str, Labelled] = {}
+    for label in ranked:
+        chosen.setdefault(label.trace.row.input.casefold(), label)
+        if len(chosen) == EXAMPLES:
+            break
+    return tuple(chosen.values())

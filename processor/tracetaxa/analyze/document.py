@@ -1,0 +1,210 @@
+"""The report document: the JSON that every rendering is made from, and the prose drawn from its numbers.
+
+Every sentence is written from the numbers of the same document, so prose and table cannot disagree.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tracetaxa.analyze.estimate import mean, quantile
+from tracetaxa.records import OTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tracetaxa.analyze.aggregate import CategoryResult, Labelled
+    from tracetaxa.records import RunRow, Spend
+
+SOLID = 5
+"""A category needs this many labelled traces before a key point is made of its rates."""
+
+
+def rfc3339(time_ns: int) -> str:
+    """'2026-11-22T10:00:00Z', with the fraction only when there is one."""
+    seconds, fraction = divmod(time_ns, 10**9)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else f"{text}Z"
+
+
+def build_document(
+    run: RunRow,
+    instructions: str,
+    taxonomy_version: int,
+    results: Sequence[CategoryResult],
+    labelled: Sequence[Labelled],
+    spend: Spend,
+    created_at_ns: int,
+) -> dict[str, Any]:
+    """Shapes are in docs/report.md; a golden test holds them."""
+    document: dict[str, Any] = {
+        "run_id": run.run_id,
+        "analysis": run.analysis,
+        "title": instructions,
+        "instructions": instructions,
+        "status": run.status,
+        "error": run.error,
+        "engine": run.engine,
+        "models": list(run.models),
+        "taxonomy_version": taxonomy_version,
+        "window_start": rfc3339(run.window_start_ns),
+        "window_end": rfc3339(run.window_end_ns),
+        "created_at": rfc3339(created_at_ns),
+        "population": {
+            "selected": run.traces_selected,
+            "sampled": run.traces_sampled,
+            "labelled": run.traces_labelled,
+            "abstained": run.traces_abstained,
+            "still_open": run.still_open,
+        },
+        "spend": {
+            "calls": spend.calls,
+            "input_tokens": run.input_tokens,
+            "output_tokens": run.output_tokens,
+            "cost_usd": run.cost_usd,
+        },
+        "totals": _totals(run, labelled),
+        "categories": [_category(result) for result in results],
+    }
+    document["summary"] = _summary(document)
+    document["key_points"] = _key_points(document)
+    return document
+
+
+def _totals(run: RunRow, labelled: Sequence[Labelled]) -> dict[str, Any]:
+    weights = [label.weight for label in labelled]
+    rows = [label.trace.row for label in labelled]
+    durations = [row.duration_ms for row in rows]
+    known = [(row.cost_usd, w) for row, w in zip(rows, weights, strict=True) if row.cost_usd is not None]
+    scale = run.traces_selected / sum(weights) if weights else 0.0
+    return {
+        "error_rate": mean([float(label.failed) for label in labelled], weights),
+        "p50_ms": quantile(durations, weights, 0.5),
+        "p95_ms": quantile(durations, weights, 0.95),
+        "input_tokens": round(mean([row.input_tokens for row in rows], weights) * run.traces_selected),
+        "output_tokens": round(mean([row.output_tokens for row in rows], weights) * run.traces_selected),
+        "cost_usd": sum(cost * w for cost, w in known) * scale if known else None,
+    }
+
+
+def _category(result: CategoryResult) -> dict[str, Any]:
+    row = result.row
+    found: dict[str, Any] = {
+        "category_id": row.category_id,
+        "parent_id": row.parent_id,
+        "level": row.level,
+        "name": row.name,
+        "description": result.category.description,
+        "traces": row.traces,
+        "sampled": row.sampled,
+        "share": row.share,
+        "share_low": row.share_low,
+        "share_high": row.share_high,
+        "error_rate": row.error_rate,
+        "error_rate_low": row.error_rate_low,
+        "error_rate_high": row.error_rate_high,
+        "p50_ms": row.p50_ms,
+        "p95_ms": row.p95_ms,
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "cost_usd": row.cost_usd,
+        "cost_low": row.cost_low,
+        "cost_high": row.cost_high,
+        "feedback": dict(row.feedback),
+        "tools": [{"name": name, "share": share} for name, share in result.tools],
+        "attributes": {name: dict(values) for name, values in result.attributes.items()},
+        "examples": [_example(label) for label in result.examples],
+    }
+    if row.level == 1:
+        found["subcategories"] = [_category(child) for child in result.subcategories]
+    return found
+
+
+def _example(label: Labelled) -> dict[str, Any]:
+    row, verdict = label.trace.row, label.assignment
+    return {
+        "trace_id": row.trace_id,
+        "category_id": verdict.category_id,
+        "subcategory_id": verdict.subcategory_id,
+        "input": row.input,
+        "output": row.output,
+        "evidence": verdict.evidence,
+        "evidence_span_id": verdict.evidence_span_id,
+        "reason": verdict.reason,
+        "confidence": verdict.confidence,
+        "status": row.status,
+        "duration_ms": row.duration_ms,
+    }
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
+
+
+def _interval(category: dict[str, Any], name: str) -> str:
+    low, high = category[f"{name}_low"], category[f"{name}_high"]
+    return "" if low == high else f" (95% interval {_percent(low)} to {_percent(high)})"
+
+
+def _summary(document: dict[str, Any]) -> str:
+    population, categories = document["population"], document["categories"]
+    if not population["selected"]:
+        return "No closed trace matched this window and these filters, so there is nothing to report."
+    if not categories:
+        return f"{population['selected']:,} traces matched, and none was labelled. {document['error']}".strip()
+    kinds = [c for c in categories if c["category_id"] != OTHER]
+    base = f"{population['labelled']:,} of {population['selected']:,} traces were read"
+    if population["labelled"] == population["selected"]:
+        base = f"All {population['selected']:,} traces were read"
+    if not kinds:
+        return f"{base}; they show no separable kinds of behaviour."
+    top = kinds[0]
+    sentences = [
+        f"{base} and fall into {len(kinds)} {'category' if len(kinds) == 1 else 'categories'}.",
+        f"The largest is {top['name']}, with {_percent(top['share'])} of traces{_interval(top, 'share')}.",
+    ]
+    solid = [c for c in kinds if c["sampled"] >= SOLID]
+    if solid:
+        worst = max(solid, key=lambda c: c["error_rate"])
+        if worst["error_rate"] > document["totals"]["error_rate"]:
+            sentences.append(
+                f"Errors are most frequent in {worst['name']}: {_percent(worst['error_rate'])}, "
+                f"against {_percent(document['totals']['error_rate'])} overall."
+            )
+    return " ".join(sentences)
+
+
+def _key_points(document: dict[str, Any]) -> list[str]:
+    categories, totals = document["categories"], document["totals"]
+    kinds = [c for c in categories if c["category_id"] != OTHER]
+    points = [
+        f"{c['name']}: {_percent(c['share'])} of traces{_interval(c, 'share')}." for c in kinds[:3]
+    ]
+    points += _outliers(kinds, totals)
+    rest = next((c for c in categories if c["category_id"] == OTHER), None)
+    if rest and rest["share"] >= 0.1:
+        points.append(f"{_percent(rest['share'])} of traces fit no category.")
+    if document["population"]["abstained"]:
+        points.append(f"{document['population']['abstained']:,} traces could not be labelled with evidence.")
+    if document["population"]["still_open"]:
+        points.append(f"{document['population']['still_open']:,} traces were still open and are not counted.")
+    return points
+
+
+def _outliers(kinds: list[dict[str, Any]], totals: dict[str, Any]) -> list[str]:
+    subs = [(sub, c) for c in kinds for sub in c["subcategories"] if sub["sampled"] >= SOLID]
+    points = []
+    failing = [(sub, c) for sub, c in subs if sub["error_rate_low"] > totals["error_rate"]]
+    for sub, parent in sorted(failing, key=lambda pair: -pair[0]["error_rate"] * pair[0]["traces"])[:2]:
+        points.append(
+            f"{parent['name']} › {sub['name']} fails in {_percent(sub['error_rate'])}"
+            f"{_interval(sub, 'error_rate')} of its {sub['traces']:,} traces."
+        )
+    slow = [(sub, c) for sub, c in subs if totals["p50_ms"] and sub["p50_ms"] > 2 * totals["p50_ms"]]
+    for sub, parent in sorted(slow, key=lambda pair: -pair[0]["p50_ms"])[:1]:
+        points.append(
+            f"{parent['name']} › {sub['name']} is slow: half of its traces take longer than "
+            f"{sub['p50_ms'] / 1000:.1f} s, against {totals['p50_ms'] / 1000:.1f} s overall."
+        )
+    return points

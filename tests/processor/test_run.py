@@ -1,0 +1,267 @@
+"""A whole run against the real store with an engine that is scripted: what is kept, and what is said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from factories import START_NS, trace_row
+from tracetaxa.analyze.run import Job, run_analysis
+from tracetaxa.errors import ModelRefused
+from tracetaxa.protocols import no_progress
+from tracetaxa.records import (
+    Assignment,
+    Brief,
+    Category,
+    LabelRow,
+    ReportRow,
+    RunRow,
+    Selection,
+    Spend,
+    Taxonomy,
+    TaxonomyRow,
+    TraceRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from tracetaxa.protocols import Progress
+    from tracetaxa.store.database import ClickHouse
+
+OTHER = Category("other", "Other", "")
+TRACKING = Category("tracking", "Order tracking", "Where an order is.")
+REFUNDS = Category("refunds", "Refunds", "Money back.")
+LATE = Category("refunds__late", "Too late", "Outside the window.", "refunds")
+
+
+class ScriptedEngine:
+    """Refunds are traces whose request says refund; breaks where it is told to."""
+
+    name = "local"
+    models = ("scripted",)
+    prompt_fingerprints: dict[str, str] = {"assign": "abc"}
+
+    def __init__(self, fail_after: int | None = None, fail_with: BaseException | None = None) -> None:
+        self.spend = Spend(calls=2, input_tokens=1000, output_tokens=100, cost_usd=0.5)
+        self._fail_after = fail_after
+        self._fail_with = fail_with or ModelRefused("401: invalid key")
+        self.seen: list[TraceRow] = []
+
+    async def discover(self, traces: Sequence[TraceRow], brief: Brief, progress: Progress) -> Taxonomy:
+        return Taxonomy((TRACKING, REFUNDS, LATE, OTHER))
+
+    async def assign(
+        self, traces: Sequence[TraceRow], taxonomy: Taxonomy, brief: Brief, progress: Progress
+    ) -> AsyncIterator[list[Assignment]]:
+        for number, row in enumerate(traces):
+            if number == self._fail_after:
+                raise self._fail_with
+            self.seen.append(row)
+            yield [self._verdict(row)]
+
+    def _verdict(self, row: TraceRow) -> Assignment:
+        if "refund" in row.input:
+            return Assignment(row.trace_id, "refunds", "refunds__late", 0.9, "", row.input, "aa", {"angry": "true"})
+        if "nonsense" in row.input:
+            return Assignment(row.trace_id, "made_up", "refunds__late", 0.9)
+        return Assignment(row.trace_id, "tracking", "refunds__late", 0.8, "", row.input, "aa")
+
+    async def close(self) -> None: ...
+
+
+def job(**changes: Any) -> Job:
+    values: dict[str, Any] = {
+        "brief": Brief("topics", "What do users want?"),
+        "selection": Selection(START_NS, START_NS + 10**12),
+        "sample_size": 1000,
+        "seed": 0,
+        "config": "{}",
+        "labeller": "local",
+    }
+    return Job(**(values | changes))
+
+
+def traces(count: int = 10) -> list[TraceRow]:
+    return [
+        trace_row(
+            f"t{i:03}",
+            start_ns=START_NS + i,
+            request=f"refund number {i}" if i % 5 == 0 else f"where is order {i}",
+            status="Error" if i % 5 == 0 else "Unset",
+        )
+        for i in range(count)
+    ]
+
+
+def analyse(store: ClickHouse, rows: list[TraceRow], engine: ScriptedEngine, **changes: Any) -> RunRow:
+    async def go() -> RunRow:
+        await store.insert("traces", rows)
+        redact = changes.pop("redact", lambda row: row)
+        open_now = changes.pop("still_open", 0)
+        return await run_analysis(
+            store, engine, job(**changes), redact=redact, still_open=open_now, progress=no_progress
+        )
+
+    return asyncio.run(go())
+
+
+def read(store: ClickHouse, sql: str) -> list[tuple[Any, ...]]:
+    with store.reader() as client:
+        return [tuple(row) for row in client.query(sql).result_rows]
+
+
+def test_a_complete_run(store: ClickHouse) -> None:
+    run = analyse(store, traces(), ScriptedEngine(), still_open=2)
+    assert (run.status, run.error) == ("complete", "")
+    assert (run.traces_selected, run.traces_sampled, run.traces_labelled, run.traces_abstained) == (10, 10, 10, 0)
+    assert (run.input_tokens, run.output_tokens, run.cost_usd, run.still_open) == (1000, 100, 0.5, 2)
+    assert read(store, "SELECT Category, Subcategory, count() FROM trace_labels_current GROUP BY 1, 2 ORDER BY 3") == [
+        ("Refunds", "Too late", 2),
+        ("Order tracking", "", 8),  # a subcategory of another category is dropped
+    ]
+    shares = read(store, "SELECT CategoryId, ParentId, Traces, Share, ErrorRate FROM report_categories ORDER BY CategoryId")
+    assert shares == [
+        ("refunds", "", 2, 0.2, 1.0),
+        ("refunds__late", "refunds", 2, 0.2, 1.0),
+        ("tracking", "", 8, 0.8, 0.0),
+    ]
+    assert read(store, "SELECT count(), sum(Weight) FROM run_samples") == [(10, 10.0)]
+    assert read(store, "SELECT Status, count() OVER () FROM analysis_runs") == [("complete", 1)]
+
+
+def test_the_report_document(store: ClickHouse) -> None:
+    run = analyse(store, traces(), ScriptedEngine())
+    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    document = json.loads(report.document)
+    assert [c["category_id"] for c in document["categories"]] == ["tracking", "refunds"]
+    refunds = document["categories"][1]
+    assert refunds["subcategories"][0]["name"] == "Too late"
+    assert refunds["attributes"] == {"angry": {"true": 1.0}}
+    assert refunds["tools"] == [{"name": "get_order", "share": 1.0}]
+    assert refunds["examples"][0]["evidence"] == refunds["examples"][0]["input"]
+    assert "All 10 traces were read and fall into 2 categories." in document["summary"]
+    assert "Errors are most frequent" not in document["summary"]  # two refunds are too few to say so
+    assert report.summary == document["summary"]
+
+
+def test_a_sample_speaks_for_the_window(store: ClickHouse) -> None:
+    run = analyse(store, traces(200), ScriptedEngine(), sample_size=50)
+    assert (run.traces_selected, run.traces_sampled) == (200, 50)
+    rows = asyncio.run(store.rows("run_by_id", run_id=run.run_id))
+    assert rows[0]["TracesSelected"] == 200
+    (weights,) = read(store, "SELECT min(Weight), max(Weight), count() FROM run_samples")
+    assert weights == (4.0, 4.0, 50)
+    (total,) = read(store, "SELECT sum(Traces), min(ShareLow < Share AND Share < ShareHigh) FROM report_categories WHERE Level = 1")
+    assert total == (200, 1)
+
+
+def test_the_same_seed_takes_the_same_sample(store: ClickHouse) -> None:
+    engines = [ScriptedEngine() for _ in range(3)]
+    analyse(store, traces(100), engines[0], sample_size=20, seed=1)
+    analyse(store, [], engines[1], sample_size=20, seed=1, config='{"other": 1}')
+    analyse(store, [], engines[2], sample_size=20, seed=2)
+    ids = [{row.trace_id for row in engine.seen} for engine in engines]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_finished_run_is_not_made_twice(store: ClickHouse) -> None:
+    first = analyse(store, traces(), ScriptedEngine())
+    again = ScriptedEngine()
+    assert analyse(store, [], again).run_id == first.run_id
+    assert again.seen == []
+    more = analyse(store, [trace_row("late", start_ns=START_NS + 5)], ScriptedEngine())
+    assert (more.run_id != first.run_id, more.traces_labelled) == (True, 11)
+
+
+def test_a_failed_run_keeps_what_was_done(store: ClickHouse) -> None:
+    run = analyse(store, traces(), ScriptedEngine(fail_after=4))
+    assert (run.status, run.error, run.traces_labelled) == ("failed", "401: invalid key", 4)
+    assert read(store, "SELECT count() FROM trace_labels") == [(4,)]
+    assert read(store, "SELECT Status FROM analysis_runs") == [("failed",)]
+    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    assert json.loads(report.document)["population"]["labelled"] == 4
+    retry = analyse(store, [], ScriptedEngine())
+    assert (retry.status, retry.run_id != run.run_id) == ("complete", True)
+
+
+def test_a_cancelled_run_says_so(store: ClickHouse) -> None:
+    with pytest.raises(asyncio.CancelledError):
+        analyse(store, traces(), ScriptedEngine(fail_after=3, fail_with=asyncio.CancelledError()))
+    assert read(store, "SELECT Status, TracesLabelled FROM analysis_runs") == [("cancelled", 3)]
+
+
+def test_labels_outside_the_taxonomy_never_get_through(store: ClickHouse) -> None:
+    rows = [replace(row, input="nonsense") for row in traces(10)]
+    run = analyse(store, rows, ScriptedEngine())
+    assert (run.status, run.traces_abstained) == ("partial", 10)
+    assert "made_up" in run.error
+    assert read(store, "SELECT DISTINCT CategoryId, SubcategoryId FROM trace_labels") == [("other", "")]
+
+
+def test_an_empty_window_is_a_report(store: ClickHouse) -> None:
+    run = analyse(store, [], ScriptedEngine())
+    assert (run.status, run.traces_selected) == ("complete", 0)
+    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    assert json.loads(report.document)["categories"] == []
+    assert "nothing to report" in report.summary
+
+
+def test_everything_downstream_is_redacted(store: ClickHouse) -> None:
+    engine = ScriptedEngine()
+    run = analyse(store, traces(), engine, redact=lambda row: replace(row, input="refund [hidden]"))
+    assert {row.input for row in engine.seen} == {"refund [hidden]"}
+    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    assert "where is order" not in report.document
+
+
+@pytest.mark.parametrize(
+    ("filters", "selected"),
+    [
+        ({}, 9),
+        ({"agent_only": False}, 10),
+        ({"service": "shop"}, 8),
+        ({"status": "Error"}, 2),
+        ({"tool": "refund"}, 1),
+        ({"feedback_below": 0.5}, 1),
+        ({"attributes": {"tier": "gold"}}, 1),
+        ({"attributes": {"tier": "gold", "release": "2"}}, 0),
+        ({"where": "LlmCalls > 5"}, 1),
+        ({"start_ns": START_NS + 5}, 4),
+        ({"end_ns": START_NS + 5}, 5),
+    ],
+)
+def test_selection(store: ClickHouse, filters: dict[str, Any], selected: int) -> None:
+    rows = traces(10)
+    rows[1] = replace(rows[1], service_name="else")
+    rows[2] = replace(rows[2], tools=("refund",))
+    rows[3] = replace(rows[3], feedback={"thumbs": 0.0, "csat": 1.0})
+    rows[4] = replace(rows[4], attributes={"tier": "gold"})
+    rows[6] = replace(rows[6], is_agent=False)
+    rows[7] = replace(rows[7], llm_calls=9)
+    selection = replace(job().selection, **filters)
+    run = analyse(store, rows, ScriptedEngine(), selection=selection)
+    assert run.traces_selected == selected
+
+
+def test_taxonomy_versions_count_up_and_keep_ids(store: ClickHouse) -> None:
+    analyse(store, traces(), ScriptedEngine())
+    analyse(store, [], ScriptedEngine(), seed=5)
+    events = read(store, "SELECT TaxonomyVersion, CategoryId, toString(Event) FROM taxonomies ORDER BY 1, 2")
+    assert {event for version, _, event in events if version == 1} == {"new"}
+    assert {event for version, _, event in events if version == 2} == {"kept"}
+    assert len(asyncio.run(store.records("last_taxonomy", TaxonomyRow, analysis="topics"))) == 4
+    assert len(asyncio.run(store.records("last_taxonomy", TaxonomyRow, analysis="else"))) == 0
+
+
+def test_record_types_are_read_back(store: ClickHouse) -> None:
+    run = analyse(store, traces(), ScriptedEngine())
+    assert asyncio.run(store.records("run_by_id", RunRow, run_id=run.run_id)) == [run]
+    labels = asyncio.run(store.records("labels_of_trace", LabelRow, trace_id="t000"))
+    assert (labels[0].evidence, labels[0].evidence_span_id) == ("refund number 0", "aa")
+    with store.reader() as client:
+        assert client.query("SELECT count() FROM report_categories").result_rows == [(3,)]
