@@ -59,6 +59,10 @@ class ChatModel(Protocol):
 
     name: str
 
+    @property
+    def spend(self) -> Spend:
+        """Running total over all calls, failed answers included; only what has a known price is in its cost."""
+
     async def complete(
         self, messages: Sequence[Mapping[str, str]], *, schema: Mapping[str, Any] | None = None, max_tokens: int
     ) -> ChatReply:
@@ -77,6 +81,10 @@ class Engine(Protocol):
     name: str
     models: tuple[str, ...]
     prompt_fingerprints: Mapping[str, str]
+
+    @property
+    def prices_known(self) -> bool:
+        """Whether the cost in `spend` is the whole bill."""
 
     @property
     def spend(self) -> Spend:

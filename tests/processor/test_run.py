@@ -45,6 +45,7 @@ class ScriptedEngine:
     name = "local"
     models = ("scripted",)
     prompt_fingerprints: dict[str, str] = {"assign": "abc"}
+    prices_known = True
 
     def __init__(self, fail_after: int | None = None, fail_with: BaseException | None = None) -> None:
         self.spend = Spend(calls=2, input_tokens=1000, output_tokens=100, cost_usd=0.5)

@@ -205,7 +205,7 @@ class _Run:
             traces_abstained=self._abstained(),
             input_tokens=spend.input_tokens,
             output_tokens=spend.output_tokens,
-            cost_usd=spend.cost_usd,
+            cost_usd=spend.cost_usd if self._engine.prices_known else None,
             finished_at_ns=now,
         )
         run = self._run

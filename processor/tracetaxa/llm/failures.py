@@ -1,0 +1,83 @@
+"""What a failed model call means: try later, step down, give this request up, or give the run up."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Literal
+
+import openai
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MESSAGE_CHARS = 400
+_SHORTEST_SECRET = 8
+"""A shorter key is a placeholder ("none") for servers that want no key, and an ordinary word."""
+
+_NO_MONEY = re.compile(
+    r"insufficient_quota|exceeded your current quota|credit balance|billing", re.IGNORECASE
+)
+_NO_MODEL = re.compile(
+    r"model_not_found|model\b.{0,80}(?:does not exist|not found)|(?:invalid|unknown) model", re.IGNORECASE
+)
+
+Meaning = Literal["later", "adapt", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    meaning: Meaning
+    """`later`: the same request may work; `adapt`: this request can't as it is; `refused`: none will."""
+    message: str
+    parameter: str = ""
+    retry_after_seconds: float | None = None
+
+
+def read(error: Exception, secret: str = "") -> Failure:
+    """Sort a failed call of the openai client by what to do next; `secret` is left out of the message."""
+    if not isinstance(error, openai.APIStatusError):
+        cause = error.__cause__
+        detail = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
+        return Failure("later", plain(f"{str(error) or type(error).__name__}{detail}", secret))
+    body = error.body if isinstance(error.body, dict) else {}
+    message = plain(str(body.get("message") or error.message), secret)
+    told = f"{error.code or ''} {error.type or ''} {message}"
+    status = error.status_code
+    if status in (401, 402, 403) or (status in (400, 429) and _NO_MONEY.search(told)):
+        advice = "check the key and the account" if status == 401 else "check the account and its limits"
+        return Failure("refused", f"{message} (HTTP {status}; {advice})")
+    if status == 404 or (status == 400 and _NO_MODEL.search(told)):
+        return Failure("refused", f"{message} (HTTP {status}; check the model's name and the base URL)")
+    if status in (408, 409, 425, 429) or status >= 500:
+        return Failure(
+            "later", f"{message} (HTTP {status})", retry_after_seconds=retry_after(error.response.headers)
+        )
+    return Failure("adapt", f"{message} (HTTP {status})", parameter=str(error.param or ""))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the server asks to wait: RFC 9110 section 10.2.3, or OpenAI's `retry-after-ms`."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(value).timestamp() - time.time()
+            except ValueError:
+                continue
+        return max(seconds, 0.0) if seconds == seconds else None
+    return None
+
+
+def plain(text: str, secret: str = "") -> str:
+    """One printable line without the secret: a provider's message is shown on terminals."""
+    if len(secret) >= _SHORTEST_SECRET:
+        text = text.replace(secret, "[key]")
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}…"
