@@ -62,7 +62,10 @@ def test_dsn_hides_the_password() -> None:
     assert "hunter2" not in repr(dsn) + str(dsn)
 
 
-@pytest.mark.parametrize("text", ["", "data", "postgres://x", "chdb://", "clickhouse://", "clickhouse://h:x", "clickhouse://h/otel"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "data", "postgres://x", "chdb://", "clickhouse://", "clickhouse://h:x", "clickhouse://h/otel"],
+)
 def test_dsn_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"store\.dsn"):
         parse_dsn(text)
@@ -102,7 +105,9 @@ def test_a_dead_owner_owns_nothing(tmp_path: Path) -> None:
 def test_records_mirror_their_tables(store: ClickHouse) -> None:
     with store.reader() as client:
         for record, table in TABLES.items():
-            rows = client.query(f"SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '{table}'")
+            rows = client.query(
+                f"SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '{table}'"
+            )
             assert list(columns_of(record)) == [row[0] for row in rows.result_rows], table
 
 
@@ -181,7 +186,10 @@ LATER = 1_795_337_071_513_365_483 + 10**9
 @pytest.mark.parametrize(
     ("winner", "loser"),
     [
-        ({"labeller": "human", "taxonomy_version": 1}, {"labeller": "llm", "taxonomy_version": 9, "revision": 9}),
+        (
+            {"labeller": "human", "taxonomy_version": 1},
+            {"labeller": "llm", "taxonomy_version": 9, "revision": 9},
+        ),
         ({"taxonomy_version": 2, "labeller": "distilled"}, {"taxonomy_version": 1, "revision": 5}),
         ({"revision": 2, "labeller": "distilled"}, {"revision": 1}),
         ({"labeller": "llm"}, {"labeller": "distilled", "labelled_at_ns": LATER}),
@@ -210,7 +218,8 @@ def test_every_row_record_is_covered() -> None:
     mirrored = {
         value
         for value in vars(records).values()
-        if dataclasses.is_dataclass(value) and (value.__doc__ or "").startswith("Row of `")
+        if dataclasses.is_dataclass(value)
+        and (value.__doc__ or "").startswith("Row of `")
         and "otel_traces" not in (value.__doc__ or "")
     }
     assert mirrored == set(TABLES)
@@ -232,3 +241,12 @@ def test_an_open_database_names_its_owner(tmp_path: Path) -> None:
     assert result.returncode != 0
     assert f"process {os.getpid()} (serve)" in result.stderr
     assert json.loads((tmp_path / "tracetaxa-owner.json").read_text() or "{}") == {}
+
+
+def test_a_failed_query_leaves_nothing_behind(store: ClickHouse) -> None:
+    """The embedded engine would prefix the next answer of a client with what the failed query wrote."""
+    for _ in range(4):
+        with pytest.raises(QueryFailed), store.reader() as client:
+            client.raw_query("SELECT throwIf(number = 900000) FROM numbers(1000000)", fmt="TSV")
+        with store.reader() as client:
+            assert client.raw_query("SELECT 7", fmt="TSV") == b"7\n"

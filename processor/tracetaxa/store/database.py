@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib import resources
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
 
-from tracetaxa.errors import EngineUnavailable, QueryFailed, StoreUnavailable
+from tracetaxa.errors import EngineUnavailable, QueryFailed, QueryRefused, StoreUnavailable
 from tracetaxa.store.dsn import Dsn
 from tracetaxa.store.owner import Ownership, find_owner, in_use
 from tracetaxa.store.rows import to_columns, to_records
@@ -36,6 +38,8 @@ _WHERE_MARK = "/* where */ 1"
 _BUSY_CODES = frozenset({159, 202, 209, 210, 241, 242, 243, 252, 319, 425, 999})
 """ClickHouse error codes after which the same call may work: timeouts, memory, too many parts or queries,
 read-only tables, no space, lost connections (src/Common/ErrorCodes.cpp)."""
+_REFUSED_CODES = frozenset({164, 497})
+"""READONLY and ACCESS_DENIED."""
 
 
 @cache
@@ -52,12 +56,14 @@ class ClickHouse:
         self.database = database
         self._readers = readers
         self._idle: SimpleQueue[Client] = SimpleQueue()
-        self._clients: list[Client] = []
+        self._clients: WeakSet[Client] = WeakSet()
         self._insert_lock = threading.Lock()
         self._threads = ThreadPoolExecutor(readers + 2, thread_name_prefix="clickhouse")
         self._writer: Client | None = None
         self.ownership: Ownership | None = None
         """Held while this process has an embedded database open."""
+        self.through_service = False
+        """The database is reached through the read-only SQL endpoint of the service that owns it."""
 
     @classmethod
     def open(cls, dsn: Dsn, database: str, readers: int = 4, *, command: str = "tracetaxa") -> ClickHouse:
@@ -92,6 +98,7 @@ class ClickHouse:
             raise in_use(dsn.path, owner)
         host, _, port = owner.endpoints["sql"].rpartition(":")
         store = cls(Dsn(host=host.strip("[]"), port=int(port), password=token), database, readers)
+        store.through_service = True
         store._open_readers()
         return store
 
@@ -103,7 +110,7 @@ class ClickHouse:
         """A client of its own whose current database is ours; closed with this object."""
         with _typed_errors(self.dsn):
             client = self._get_client(self.database)
-        self._clients.append(client)
+        self._clients.add(client)
         return client
 
     def _get_client(self, database: str | None) -> Client:
@@ -123,8 +130,8 @@ class ClickHouse:
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
-        while self._clients:
-            self._clients.pop().close()
+        for client in list(self._clients):
+            client.close()
         if self.ownership is not None:
             self.ownership.release()
 
@@ -152,11 +159,20 @@ class ClickHouse:
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[Client]:
-        """A reading client for the length of the block; waits for one to be idle."""
+        """A reading client for the length of the block; waits for one to be idle.
+
+        After a failure the client is replaced: the embedded engine would put what the failed query had written
+        already before the next answer.
+        """
         client = self._idle.get()
         try:
             with _typed_errors(self.dsn):
                 yield client
+        except BaseException:
+            if self.dsn.embedded:
+                client.close()
+                client = self.connect()
+            raise
         finally:
             self._idle.put(client)
 
@@ -192,9 +208,13 @@ def _typed_errors(dsn: Dsn) -> Iterator[None]:
             raise StoreUnavailable(f"{dsn} is open in another process") from error
         unreachable = isinstance(error, OperationalError) and not code
         if unreachable or code in _BUSY_CODES:
-            raise StoreUnavailable(f"ClickHouse at {dsn} does not answer now: {_first_line(error)}") from error
-        raise QueryFailed(_first_line(error)) from error
+            raise StoreUnavailable(f"ClickHouse at {dsn} does not answer now: {_plain(error)}") from error
+        if code in _REFUSED_CODES:
+            raise QueryRefused(_plain(error)) from error
+        raise QueryFailed(_plain(error)) from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:1000]
+def _plain(error: Exception) -> str:
+    """ClickHouse's own sentence, without what driver and transport put around it."""
+    text = re.sub(r" \(for url [^)]*\)$", "", str(error).strip().split("\n")[0])
+    return re.sub(r"^.*?DB::Exception: ", "", text)[:1000]
