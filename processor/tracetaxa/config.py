@@ -8,9 +8,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +17,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tracetaxa.errors import ConfigError
 from tracetaxa.records import OTHER, AttributeSpec, Brief, Category
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 """Names of analyses, categories' ids and attributes: they become parts of span attribute names."""
@@ -55,6 +57,7 @@ def _endpoint(text: str) -> str:
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Duration = Annotated[str, AfterValidator(_duration)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Effort = Literal["default", "none", "minimal", "low", "medium", "high"]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -64,7 +67,8 @@ class Section(BaseModel):
 
 class StoreConfig(Section):
     dsn: str = "chdb://./tracetaxa-data"
-    """Where ClickHouse is: `chdb://path` (embedded), `clickhouse://user:password@host:8123`, `clickhouses://…` (TLS)."""
+    """Where ClickHouse is: `chdb://path` (embedded), `clickhouse://user:password@host:8123`, or
+    `clickhouses://…` (TLS)."""
     database: Name = "otel"
     """Database that holds every table."""
     retention_days: int = Field(default=30, ge=1)
@@ -82,7 +86,7 @@ class GrpcConfig(Section):
 
 class ReceiverConfig(Section):
     enabled: bool = True
-    """Off: read an `otel_traces` table that somebody else fills."""
+    """Off: take no spans here; another tracetaxa process fills the tables."""
     grpc: GrpcConfig = GrpcConfig()
     linger_ms: int = Field(default=50, ge=0, le=10_000)
     """How long a request may wait for others to share its insert; more means fewer, larger inserts."""
@@ -107,6 +111,8 @@ class AssemblyConfig(Section):
     """How often closed traces are looked for."""
     batch_traces: int = Field(default=500, ge=1)
     """Traces assembled at once; more costs memory."""
+    max_text_chars: int = Field(default=16_384, ge=100)
+    """Input and Output of a trace are kept up to this length; its spans keep all."""
     digest_tokens: int = Field(default=400, ge=50, le=8000)
     """Budget of a trace's digest, in tokens of about four characters; more costs more model input."""
 
@@ -122,11 +128,15 @@ class LlmConfig(Section):
     engine: Literal["auto", "openai", "local"] = "auto"
     """`auto` is `openai` when OPENAI_API_KEY, OPENAI_BASE_URL or base_url is set, else `local`."""
     base_url: str | None = None
-    """An OpenAI-compatible endpoint; OPENAI_BASE_URL when unset. The key is OPENAI_API_KEY, never in this file."""
-    taxonomy_model: str = "gpt-5.1"
+    """An OpenAI-compatible endpoint; OPENAI_BASE_URL when unset. The key is OPENAI_API_KEY, never here."""
+    taxonomy_model: str = "gpt-6.1-sol"
     """Model that finds the categories: a capable one."""
-    assignment_model: str = "gpt-5-mini"
+    taxonomy_effort: Effort = "low"
+    """Its reasoning effort; more costs more output. Left out where a model has none."""
+    assignment_model: str = "gpt-6-luna"
     """Model that assigns traces: a small one."""
+    assignment_effort: Effort = "none"
+    """Its reasoning effort."""
     max_concurrency: int = Field(default=8, ge=1)
     """Model calls under way at once."""
     max_attempts: int = Field(default=4, ge=1)
@@ -137,6 +147,8 @@ class LlmConfig(Section):
     """Traces in one assignment request; more is cheaper and less accurate."""
     digests_per_batch: int = Field(default=40, ge=2, le=500)
     """Digests in one discovery request."""
+    discovery_traces: int = Field(default=500, ge=10)
+    """Traces of the sample that the taxonomy is made from; all of the sample is assigned."""
     max_output_tokens: int = Field(default=4096, ge=64)
     """Longest answer asked for."""
     prices: dict[str, ModelPrice] = {}
@@ -228,7 +240,9 @@ class AnalysisConfig(Section):
         used = {OTHER}
         predefined = []
         for category in self.taxonomy.predefined:
-            identity = category.id or re.sub(r"[^a-z0-9]+", "_", category.name.lower()).strip("_") or "category"
+            identity = (
+                category.id or re.sub(r"[^a-z0-9]+", "_", category.name.lower()).strip("_") or "category"
+            )
             if not identity[0].isalpha():
                 identity = f"c_{identity}"
             if identity in used:
@@ -383,7 +397,9 @@ def _refuse_unknown_environment() -> None:
         if variable.startswith(prefix) and "__" in variable:
             section = variable.removeprefix(prefix).split("__")[0].lower()
             if section not in Config.model_fields:
-                raise ConfigError(f"environment variable {variable}: {_unknown(section, list(Config.model_fields))}")
+                raise ConfigError(
+                    f"environment variable {variable}: {_unknown(section, list(Config.model_fields))}"
+                )
 
 
 def _describe(error: ValidationError, path: Path, tree: yaml.Node | None) -> Iterator[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from tracetaxa.records import Assignment, Brief, Spend, Taxonomy, TraceRow
+if TYPE_CHECKING:
+    from tracetaxa.records import Assignment, Brief, Spend, Taxonomy, TraceRow
 
 T = TypeVar("T")
 
@@ -61,10 +62,14 @@ class ChatModel(Protocol):
 
     @property
     def spend(self) -> Spend:
-        """Running total over all calls, failed answers included; only what has a known price is in its cost."""
+        """Running total over all calls, failed answers too; its cost is of what has a known price."""
 
     async def complete(
-        self, messages: Sequence[Mapping[str, str]], *, schema: Mapping[str, Any] | None = None, max_tokens: int
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        schema: Mapping[str, Any] | None = None,
+        max_tokens: int,
     ) -> ChatReply:
         """One chat completion; with a schema, `data` is JSON that has been validated against it."""
 

@@ -7,9 +7,11 @@ the exporter's tables. A record marked *row of X* mirrors table X: `field_name` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OTHER = "other"
 """Id of the category that always exists: traces that fit nothing else, and abstentions."""
@@ -104,6 +106,8 @@ class Trace:
     user_id: str
     service_name: str
     root_name: str
+    root_span_id: str
+    """Of the earliest span when the root is missing."""
     start_ns: int
     end_ns: int
     span_count: int
@@ -129,8 +133,9 @@ class Trace:
 
     @property
     def input(self) -> str:
-        """What the user asked first."""
-        return next((t.text for t in self.turns if t.role == "user" and t.text), "")
+        """What the user asked first in this trace, rather than in the history that it began with."""
+        asked = [turn for turn in self.turns if turn.role == "user" and turn.text]
+        return next((turn.text for turn in asked if turn.time_ns), asked[0].text if asked else "")
 
     @property
     def output(self) -> str:
@@ -312,7 +317,7 @@ class SampledTrace:
         return 1.0 / self.inclusion_probability
 
 
-# ------------------------------------------------------------------------------------------------- result rows
+# ------------------------------------------------------------------------------------------------- results
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
+from otlp import CHAT, START_NS, request, span
 from tracetaxa.analyze.digest import digest
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
 from tracetaxa.dialects import read_trace
@@ -20,47 +16,12 @@ from tracetaxa.records import TraceRow
 from tracetaxa_exporter.clickhouse import SpanWriter
 
 if TYPE_CHECKING:
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
     from tracetaxa.records import Usage
     from tracetaxa.store.database import ClickHouse
 
-START_NS = 1_795_337_071_000_000_000
-_ids = itertools.count(1)
 NEVER = 10**6
-
-
-def span(trace: int, number: int, parent: int = 0, **changes: Any) -> Span:
-    attributes = changes.pop("attributes", {})
-    start = changes.pop("start", START_NS + number * 10**6)
-    made = Span(
-        trace_id=trace.to_bytes(16),
-        span_id=number.to_bytes(8),
-        parent_span_id=parent.to_bytes(8) if parent else b"",
-        name=changes.pop("name", "chat"),
-        start_time_unix_nano=start,
-        end_time_unix_nano=start + changes.pop("duration", 10**6),
-        status=Status(code=changes.pop("status", 0)),
-        attributes=[KeyValue(key=k, value=AnyValue(string_value=str(v))) for k, v in attributes.items()],
-    )
-    assert not changes
-    return made
-
-
-def request(*spans: Span) -> ExportTraceServiceRequest:
-    resource = Resource(attributes=[KeyValue(key="service.name", value=AnyValue(string_value="shop"))])
-    return ExportTraceServiceRequest(
-        resource_spans=[ResourceSpans(resource=resource, scope_spans=[ScopeSpans(spans=spans)])]
-    )
-
-
-CHAT = {
-    "gen_ai.operation.name": "chat",
-    "gen_ai.request.model": "gpt-5-mini",
-    "gen_ai.usage.input_tokens": 40,
-    "gen_ai.usage.output_tokens": 4,
-    "gen_ai.conversation.id": "c1",
-    "gen_ai.input.messages": '[{"role": "user", "parts": [{"type": "text", "content": "Where is my order?"}]}]',
-    "gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "On its way."}]}]',
-}
 
 
 def flat_price(usage: Usage) -> float | None:
@@ -112,7 +73,9 @@ def test_many_traces_in_batches(store: ClickHouse) -> None:
         ({"idle_seconds": NEVER, "orphan_idle_seconds": NEVER, "max_trace_seconds": 0}, False, True),
     ],
 )
-def test_when_a_trace_closes(store: ClickHouse, rules: dict[str, float], with_root: bool, closes: bool) -> None:
+def test_when_a_trace_closes(
+    store: ClickHouse, rules: dict[str, float], with_root: bool, closes: bool
+) -> None:
     write(store, span(1, 1, parent=0 if with_root else 9))
     made = assembler(store, **rules)
     assert asyncio.run(made.open_traces()) == 1

@@ -30,6 +30,7 @@ TRACE = Trace(
     user_id="",
     service_name="shop-assistant",
     root_name="invoke_agent shop",
+    root_span_id="00f067aa0ba902b7",
     start_ns=START,
     end_ns=at(31.204),
     span_count=1402,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -44,7 +44,7 @@ class ScriptedEngine:
 
     name = "local"
     models = ("scripted",)
-    prompt_fingerprints: dict[str, str] = {"assign": "abc"}
+    prompt_fingerprints: ClassVar[dict[str, str]] = {"assign": "abc"}
     prices_known = True
 
     def __init__(self, fail_after: int | None = None, fail_with: BaseException | None = None) -> None:
@@ -67,7 +67,9 @@ class ScriptedEngine:
 
     def _verdict(self, row: TraceRow) -> Assignment:
         if "refund" in row.input:
-            return Assignment(row.trace_id, "refunds", "refunds__late", 0.9, "", row.input, "aa", {"angry": "true"})
+            return Assignment(
+                row.trace_id, "refunds", "refunds__late", 0.9, "", row.input, "aa", {"angry": "true"}
+            )
         if "nonsense" in row.input:
             return Assignment(row.trace_id, "made_up", "refunds__late", 0.9)
         return Assignment(row.trace_id, "tracking", "refunds__late", 0.8, "", row.input, "aa")
@@ -119,13 +121,23 @@ def read(store: ClickHouse, sql: str) -> list[tuple[Any, ...]]:
 def test_a_complete_run(store: ClickHouse) -> None:
     run = analyse(store, traces(), ScriptedEngine(), still_open=2)
     assert (run.status, run.error) == ("complete", "")
-    assert (run.traces_selected, run.traces_sampled, run.traces_labelled, run.traces_abstained) == (10, 10, 10, 0)
+    assert (run.traces_selected, run.traces_sampled, run.traces_labelled, run.traces_abstained) == (
+        10,
+        10,
+        10,
+        0,
+    )
     assert (run.input_tokens, run.output_tokens, run.cost_usd, run.still_open) == (1000, 100, 0.5, 2)
-    assert read(store, "SELECT Category, Subcategory, count() FROM trace_labels_current GROUP BY 1, 2 ORDER BY 3") == [
+    assert read(
+        store, "SELECT Category, Subcategory, count() FROM trace_labels_current GROUP BY 1, 2 ORDER BY 3"
+    ) == [
         ("Refunds", "Too late", 2),
         ("Order tracking", "", 8),  # a subcategory of another category is dropped
     ]
-    shares = read(store, "SELECT CategoryId, ParentId, Traces, Share, ErrorRate FROM report_categories ORDER BY CategoryId")
+    shares = read(
+        store,
+        "SELECT CategoryId, ParentId, Traces, Share, ErrorRate FROM report_categories ORDER BY CategoryId",
+    )
     assert shares == [
         ("refunds", "", 2, 0.2, 1.0),
         ("refunds__late", "refunds", 2, 0.2, 1.0),
@@ -157,7 +169,10 @@ def test_a_sample_speaks_for_the_window(store: ClickHouse) -> None:
     assert rows[0]["TracesSelected"] == 200
     (weights,) = read(store, "SELECT min(Weight), max(Weight), count() FROM run_samples")
     assert weights == (4.0, 4.0, 50)
-    (total,) = read(store, "SELECT sum(Traces), min(ShareLow < Share AND Share < ShareHigh) FROM report_categories WHERE Level = 1")
+    (total,) = read(
+        store,
+        "SELECT sum(Traces), min(ShareLow < Share AND Share < ShareHigh) FROM report_categories WHERE Level = 1",
+    )
     assert total == (200, 1)
 
 

@@ -9,17 +9,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tracetaxa import records
 from tracetaxa.errors import ConfigError, DatabaseInUse, QueryFailed, StoreError
 from tracetaxa.records import CategoryRow, LabelRow, ReportRow, RunRow, RunSampleRow, TaxonomyRow, TraceRow
-from tracetaxa.store.database import ClickHouse
 from tracetaxa.store.dsn import parse_dsn
 from tracetaxa.store.migrate import migrate, migrations
 from tracetaxa.store.owner import Ownership, find_owner
 from tracetaxa.store.rows import columns_of
+
+if TYPE_CHECKING:
+    from tracetaxa.store.database import ClickHouse
 
 TABLES = {
     TraceRow: "traces",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracetaxa.analyze.estimate import mean, proportion, quantile, total
-from tracetaxa.records import Assignment, Category, CategoryRow, SampledTrace
+from tracetaxa.records import OTHER, Assignment, Category, CategoryRow, SampledTrace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tracetaxa.records import Taxonomy
 
@@ -67,41 +67,36 @@ def aggregate(labelled: Sequence[Labelled], taxonomy: Taxonomy, frame: Frame) ->
     """
     results = []
     for category in taxonomy.top:
-        result = _result(
-            category, labelled, lambda label, c=category: label.assignment.category_id == c.category_id, frame
-        )
-        if result is None:
-            continue
-        children = [
-            child
-            for sub in taxonomy.children(category.category_id)
-            if (
-                child := _result(
-                    sub, labelled, lambda label, c=sub: label.assignment.subcategory_id == c.category_id, frame
-                )
-            )
-        ]
-        results.append(_with_children(result, sorted(children, key=_by_share)))
-    return sorted(results, key=lambda r: (r.category.category_id == "other", *_by_share(r)))
+        inside = [label.assignment.category_id == category.category_id for label in labelled]
+        if any(inside):
+            children = _subcategories(category, labelled, taxonomy, frame)
+            results.append(_result(category, labelled, inside, frame, children))
+    return sorted(results, key=lambda r: (r.category.category_id == OTHER, *_by_share(r)))
+
+
+def _subcategories(
+    parent: Category, labelled: Sequence[Labelled], taxonomy: Taxonomy, frame: Frame
+) -> tuple[CategoryResult, ...]:
+    results = []
+    for category in taxonomy.children(parent.category_id):
+        inside = [label.assignment.subcategory_id == category.category_id for label in labelled]
+        if any(inside):
+            results.append(_result(category, labelled, inside, frame, ()))
+    return tuple(sorted(results, key=_by_share))
 
 
 def _by_share(result: CategoryResult) -> tuple[float, str]:
     return -result.row.share, result.category.category_id
 
 
-def _with_children(result: CategoryResult, children: Sequence[CategoryResult]) -> CategoryResult:
-    return CategoryResult(
-        result.category, result.row, result.tools, result.attributes, result.examples, tuple(children)
-    )
-
-
 def _result(
-    category: Category, labelled: Sequence[Labelled], belongs: Callable[[Labelled], bool], frame: Frame
-) -> CategoryResult | None:
-    inside = [belongs(label) for label in labelled]
+    category: Category,
+    labelled: Sequence[Labelled],
+    inside: Sequence[bool],
+    frame: Frame,
+    subcategories: tuple[CategoryResult, ...],
+) -> CategoryResult:
     members = [label for label, is_in in zip(labelled, inside, strict=True) if is_in]
-    if not members:
-        return None
     weights = [label.weight for label in labelled]
     member_weights = [label.weight for label in members]
     population = frame.population
@@ -144,7 +139,9 @@ def _result(
         cost_high=cost.high if cost_known else None,
         feedback=_feedback(members),
     )
-    return CategoryResult(category, row, _tools(members), _attributes(members), _examples(members), ())
+    return CategoryResult(
+        category, row, _tools(members), _attributes(members), _examples(members), subcategories
+    )
 
 
 def _feedback(members: Sequence[Labelled]) -> dict[str, float]:
@@ -156,22 +153,22 @@ def _feedback(members: Sequence[Labelled]) -> dict[str, float]:
 
 
 def _tools(members: Sequence[Labelled]) -> tuple[tuple[str, float], ...]:
-    used: Counter[str] = Counter()
+    used: dict[str, float] = defaultdict(float)
     for label in members:
         for tool in set(label.trace.row.tools):
-            used[tool] += label.weight  # type: ignore[assignment]
+            used[tool] += label.weight
     whole = sum(label.weight for label in members)
     ranked = sorted(used.items(), key=lambda item: (-item[1], item[0]))
     return tuple((tool, weight / whole) for tool, weight in ranked)
 
 
 def _attributes(members: Sequence[Labelled]) -> dict[str, dict[str, float]]:
-    found: dict[str, Counter[str]] = defaultdict(Counter)
-    whole: Counter[str] = Counter()
+    found: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    whole: dict[str, float] = defaultdict(float)
     for label in members:
         for name, value in label.assignment.attributes.items():
-            found[name][value] += label.weight  # type: ignore[assignment]
-            whole[name] += label.weight  # type: ignore[assignment]
+            found[name][value] += label.weight
+            whole[name] += label.weight
     return {
         name: {
             value: weight / whole[name]

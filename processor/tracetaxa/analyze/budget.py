@@ -7,10 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tracetaxa.errors import ConfigError, ModelUnavailable
-from tracetaxa.protocols import ChatModel, ChatReply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from tracetaxa.protocols import ChatModel, ChatReply
 
 
 class Price(Protocol):

@@ -152,7 +152,9 @@ def _summary(document: dict[str, Any]) -> str:
     if not population["selected"]:
         return "No closed trace matched this window and these filters, so there is nothing to report."
     if not categories:
-        return f"{population['selected']:,} traces matched, and none was labelled. {document['error']}".strip()
+        return (
+            f"{population['selected']:,} traces matched, and none was labelled. {document['error']}".strip()
+        )
     kinds = [c for c in categories if c["category_id"] != OTHER]
     base = f"{population['labelled']:,} of {population['selected']:,} traces were read"
     if population["labelled"] == population["selected"]:
@@ -178,9 +180,7 @@ def _summary(document: dict[str, Any]) -> str:
 def _key_points(document: dict[str, Any]) -> list[str]:
     categories, totals = document["categories"], document["totals"]
     kinds = [c for c in categories if c["category_id"] != OTHER]
-    points = [
-        f"{c['name']}: {_percent(c['share'])} of traces{_interval(c, 'share')}." for c in kinds[:3]
-    ]
+    points = [f"{c['name']}: {_percent(c['share'])} of traces{_interval(c, 'share')}." for c in kinds[:3]]
     points += _outliers(kinds, totals)
     rest = next((c for c in categories if c["category_id"] == OTHER), None)
     if rest and rest["share"] >= 0.1:

@@ -1,8 +1,8 @@
 """From a weighted sample to the population: proportions, means and totals with 95 % intervals.
 
 A sample that is the whole population has no sampling error, so every variance carries the finite population
-correction 1 − n/N (Cochran, Sampling Techniques, 3rd ed., §2.6). Unequal weights count through Kish's effective
-sample size (Σw)² ÷ Σw² (Kish, Survey Sampling, 1965, §11.7).
+correction 1 − n/N (Cochran, Sampling Techniques, 3rd ed., §2.6). Unequal weights count through Kish's
+effective sample size (Σw)² ÷ Σw² (Kish, Survey Sampling, 1965, §11.7).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def proportion(hits: Sequence[bool], weights: Sequence[float], population: float
 
 
 def total(values: Sequence[float], weights: Sequence[float], population: float) -> Estimate:
-    """Population total of `values` (0 for those outside the domain of interest), normal interval, never below 0.
+    """Population total of `values` (0 for those outside the domain), normal interval, never below 0.
 
     The ratio estimator N · Σwy ÷ Σw (Särndal et al., Model Assisted Survey Sampling, 1992, §5.7).
     """

@@ -1,7 +1,7 @@
 """One-way redaction of what leaves for a model.
 
-Own patterns, not a library: what finds names too brings language models with it, and the bare numbers of agent
-traffic (orders, tickets, bookings) must stay. Here a number must be written
+Own patterns, not a library: what finds names too brings language models with it, and the bare numbers of
+agent traffic (orders, tickets, bookings) must stay. Here a number must be written
 like a phone number, and a card needs an issuer's prefix and a valid check digit. What is replaced can't be
 restored: the raw trace stays in ClickHouse.
 """

@@ -211,7 +211,9 @@ class _Run:
         run = self._run
         frame = Frame(run.run_id, run.analysis, run.window_start_ns, run.window_end_ns, run.traces_selected)
         results = aggregate(self._labelled, self._taxonomy, frame)
-        rows = [row for result in results for row in (result.row, *(child.row for child in result.subcategories))]
+        rows = [
+            row for result in results for row in (result.row, *(child.row for child in result.subcategories))
+        ]
         await self._db.insert("report_categories", rows)
         document = build_document(
             run, self._job.brief.instructions, self._version, results, self._labelled, spend, now

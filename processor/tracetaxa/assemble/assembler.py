@@ -1,7 +1,7 @@
 """Finds closed traces and writes their newest revision.
 
-State lives in ClickHouse only: `trace_activity` says when spans arrived, `traces` says up to which arrival each
-trace is assembled; the difference is the work. A killed assembler starts where the tables say, and a span
+State lives in ClickHouse only: `trace_activity` says when spans arrived, `traces` says up to which arrival
+each trace is assembled; the difference is the work. A killed assembler starts where the tables say, and a span
 that arrives late makes a new revision.
 """
 
@@ -61,6 +61,7 @@ class Assembler:
         *,
         tick_seconds: float = 1.0,
         batch_traces: int = 500,
+        max_text_chars: int = 16_384,
     ) -> None:
         self._db = db
         self._read_trace = read_trace
@@ -69,6 +70,7 @@ class Assembler:
         self._rules = rules
         self._tick_seconds = tick_seconds
         self._batch_traces = batch_traces
+        self._max_text_chars = max_text_chars
         self._since_ns = 0
         self._expired: dict[str, int] = {}
         """Traces that arrived but whose spans are older than the retention: nothing is left to assemble."""
@@ -116,7 +118,9 @@ class Assembler:
         await self._db.insert("traces", rows)
         self.assembled += len(rows)
 
-    def _to_rows(self, batch: Sequence[Mapping[str, Any]], spans: Mapping[str, Sequence[Span]]) -> list[TraceRow]:
+    def _to_rows(
+        self, batch: Sequence[Mapping[str, Any]], spans: Mapping[str, Sequence[Span]]
+    ) -> list[TraceRow]:
         return [
             self._to_row(self._read_trace(spans[row["TraceId"]]), row["Revision"] + 1, row["LastSeen"])
             for row in batch
@@ -148,14 +152,17 @@ class Assembler:
             output_tokens=sum(usage.output_tokens for usage in trace.usage),
             cost_usd=self._cost(trace),
             feedback=trace.feedback,
-            input=trace.input,
-            output=trace.output,
+            input=self._cut(trace.input),
+            output=self._cut(trace.output),
             attributes=trace.attributes,
             digest_kinds=tuple(line.kind for line in digest.lines),
             digest_texts=tuple(line.text for line in digest.lines),
             digest_span_ids=tuple(line.span_id for line in digest.lines),
             last_seen_ns=last_seen_ns,
         )
+
+    def _cut(self, text: str) -> str:
+        return text if len(text) <= self._max_text_chars else f"{text[: self._max_text_chars]}…"
 
     def _cost(self, trace: Trace) -> float | None:
         """Sum over models; None when no model's price is known, so that unknown is never taken for free."""

@@ -2,6 +2,6 @@
 
 from tracetaxa.receive.commit import GroupCommit
 from tracetaxa.receive.grpc import GrpcReceiver
-from tracetaxa.receive.traces import SpanCounts, TraceService
+from tracetaxa.receive.traces import Rejected, SpanCounts, TraceService
 
-__all__ = ["GroupCommit", "GrpcReceiver", "SpanCounts", "TraceService"]
+__all__ = ["GroupCommit", "GrpcReceiver", "Rejected", "SpanCounts", "TraceService"]

@@ -45,6 +45,7 @@ def trace_document(trace: Trace, labels: Sequence[Mapping[str, Any]] = ()) -> di
         "user_id": trace.user_id,
         "service_name": trace.service_name,
         "root_name": trace.root_name,
+        "root_span_id": trace.root_span_id,
         "start": fmt.moment(trace.start_ns),
         "end": fmt.moment(trace.end_ns),
         "duration_ms": _duration_ms(trace),

@@ -69,8 +69,8 @@ class ClickHouse:
     def open(cls, dsn: Dsn, database: str, readers: int = 4, *, command: str = "tracetaxa") -> ClickHouse:
         """Connect as the one who may change things; the database is created when it is missing.
 
-        Raises DatabaseInUse when another process has this embedded database open, StoreUnavailable, QueryFailed
-        and EngineUnavailable (the embedded engine is not installed).
+        Raises DatabaseInUse when another process has this embedded database open, StoreUnavailable,
+        QueryFailed and EngineUnavailable (the embedded engine is not installed).
         """
         store = cls(dsn, database, readers)
         if dsn.path is not None:
@@ -78,7 +78,7 @@ class ClickHouse:
         try:
             with _typed_errors(dsn):
                 admin = store._get_client(database=None)
-                admin.command("CREATE DATABASE IF NOT EXISTS {name:Identifier}", parameters={"name": database})
+                admin.command(statement("create_database"), parameters={"name": database})
                 admin.close()
             store._open_readers()
         except BaseException:
@@ -90,9 +90,9 @@ class ClickHouse:
     def open_for_reading(
         cls, dsn: Dsn, database: str, readers: int = 1, *, token: str = "", command: str = "tracetaxa"
     ) -> ClickHouse:
-        """Like `open`, but an embedded database that a running service owns is reached through that service."""
+        """Like `open`, but an embedded database that a service owns is reached through that service."""
         owner = find_owner(dsn.path) if dsn.path is not None else None
-        if owner is None:
+        if owner is None or dsn.path is None:
             return cls.open(dsn, database, readers, command=command)
         if "sql" not in owner.endpoints:
             raise in_use(dsn.path, owner)
@@ -161,8 +161,8 @@ class ClickHouse:
     def reader(self) -> Iterator[Client]:
         """A reading client for the length of the block; waits for one to be idle.
 
-        After a failure the client is replaced: the embedded engine would put what the failed query had written
-        already before the next answer.
+        After a failure the client is replaced: the embedded engine would put what the failed query had
+        written already before the next answer.
         """
         client = self._idle.get()
         try:

@@ -42,7 +42,7 @@ def migrations() -> list[Migration]:
 def applied(client: Client) -> dict[int, str]:
     """Version → checksum of what this database has."""
     client.command(statement("create_ledger"))
-    return dict(client.query(statement("select_ledger")).result_rows)
+    return {row[0]: row[1] for row in client.query(statement("select_ledger")).result_rows}
 
 
 def migrate(client: Client, retention_days: int) -> list[Migration]:
@@ -52,11 +52,11 @@ def migrate(client: Client, retention_days: int) -> list[Migration]:
     for version, checksum in ledger.items():
         if version not in known:
             raise StoreError(
-                f"the database is at schema version {version}, newer than this tracetaxa knows: upgrade tracetaxa"
+                f"the database is at schema version {version}, newer than this one knows: upgrade tracetaxa"
             )
         if known[version].checksum != checksum:
             raise StoreError(
-                f"migration {version:04d}_{known[version].name} differs from the one this database was made with"
+                f"migration {version:04d}_{known[version].name} differs from the one that made this database"
             )
     missing = [m for v, m in sorted(known.items()) if v not in ledger]
     for migration in missing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -12,7 +11,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@cache
 def columns_of(record: type[Any]) -> dict[str, str]:
     """Column name → field name, in the record's order."""
     return {_column(f.name): f.name for f in fields(record)}

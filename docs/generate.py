@@ -1,0 +1,69 @@
+"""Writes the pages that come from code: `python docs/generate.py`. A test fails when one is stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import PydanticUndefined
+
+from tracetaxa.config import Config, _model_in
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+HEAD = """# Configuration
+
+A YAML file (`--config FILE`, default `tracetaxa.yaml`), over built-in values. Any key can be set in the
+environment as `TRACETAXA_<SECTION>__<KEY>`, for example `TRACETAXA_RECEIVER__GRPC__ENDPOINT=0.0.0.0:4317`.
+Unknown keys are refused, with the nearest known one. Keys of models come from the environment only
+(`OPENAI_API_KEY`), never from this file.
+
+This page is made from the code by `docs/generate.py`.
+"""
+
+
+def configuration() -> str:
+    """The page docs/configuration.md."""
+    lines = [HEAD]
+    top = [(n, field) for n, field in Config.model_fields.items() if _model_in(field.annotation) is None]
+    lines += ["## Top level", "", *_table("", top)]
+    for name, field in Config.model_fields.items():
+        model = _model_in(field.annotation)
+        if model is not None:
+            listed = " (a list)" if name == "analyses" else ""
+            lines += ["", f"## `{name}`{listed}", "", *_section("", model)]
+    return "\n".join(lines) + "\n"
+
+
+def _section(prefix: str, model: type[BaseModel]) -> list[str]:
+    return _table(prefix, _flattened(prefix, model))
+
+
+def _flattened(prefix: str, model: type[BaseModel]) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, field in model.model_fields.items():
+        inner = _model_in(field.annotation)
+        if inner is None:
+            found.append((prefix + name, field))
+        elif isinstance(field.default, inner):
+            found += _flattened(f"{prefix}{name}.", inner)
+        else:
+            found += _flattened(f"{prefix}{name}[].", inner)
+    return found
+
+
+def _table(prefix: str, fields: list[tuple[str, Any]]) -> list[str]:
+    rows = ["| key | default | what it does |", "|---|---|---|"]
+    for name, field in fields:
+        if field.default is PydanticUndefined:
+            default = "required"
+        else:
+            default = f"`{field.default}`" if field.default not in ("", None, (), {}) else "–"
+        text = " ".join((field.description or "").split()).replace("|", "\\|")
+        rows.append(f"| `{name}` | {default} | {text} |")
+    return rows
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("configuration.md").write_text(configuration(), "utf-8")

@@ -1,0 +1,211 @@
+"""The API port: report pages for people, JSON for programs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tracetaxa.errors import ConfigError, NotFound, StoreUnavailable, TracetaxaError
+from tracetaxa.jobs import RunRequest, parse_time, result_json, run_request
+from tracetaxa.records import ReportRow, RunRow
+from tracetaxa.report.html import content_security_policy, render_html, render_index
+from tracetaxa.web import Guarded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from tracetaxa.config import Config
+    from tracetaxa.store.database import ClickHouse
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 1 << 20
+RUNS_LISTED = 200
+_PAGE_HEADERS = {
+    "Content-Security-Policy": f"{content_security_policy()}; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def create_api(
+    config: Config,
+    db: ClickHouse,
+    status: Callable[[], Awaitable[dict[str, Any]]],
+    open_traces: Callable[[], Awaitable[int]],
+    token: str | None,
+) -> ASGIApp:
+    """`status` answers /v1/status; `open_traces` counts traces that no analysis can see yet."""
+    api = _Api(config, db, status, open_traces)
+    routes = [
+        Route("/", api.index),
+        Route("/reports/{run_id}", api.report_page),
+        Route("/v1/status", api.status),
+        Route("/v1/runs", api.list_runs, methods=["GET"]),
+        Route("/v1/runs", api.start_run, methods=["POST"]),
+        Route("/v1/runs/{run_id}", api.run),
+        Route("/v1/runs/{run_id}/report", api.report),
+    ]
+    handlers: dict[Any, Any] = {TracetaxaError: _error, Exception: _unexpected}
+    return Guarded(Starlette(routes=routes, exception_handlers=handlers), token)
+
+
+class _Api:
+    def __init__(
+        self,
+        config: Config,
+        db: ClickHouse,
+        status: Callable[[], Awaitable[dict[str, Any]]],
+        open_traces: Callable[[], Awaitable[int]],
+    ) -> None:
+        self._config = config
+        self._db = db
+        self._status = status
+        self._open_traces = open_traces
+        self._one_run_at_a_time = asyncio.Lock()
+
+    async def index(self, request: Request) -> Response:
+        runs = await self._db.records("runs", RunRow, analysis="", limit=RUNS_LISTED)
+        return HTMLResponse(render_index([result_json(run) for run in runs]), headers=_PAGE_HEADERS)
+
+    async def report_page(self, request: Request) -> Response:
+        page = await asyncio.to_thread(render_html, await self._document(request))
+        return HTMLResponse(page, headers=_PAGE_HEADERS)
+
+    async def status(self, request: Request) -> Response:
+        return JSONResponse(await self._status())
+
+    async def list_runs(self, request: Request) -> Response:
+        analysis = request.query_params.get("analysis", "")
+        runs = await self._db.records("runs", RunRow, analysis=analysis, limit=RUNS_LISTED)
+        return JSONResponse({"runs": [result_json(run) for run in runs]})
+
+    async def run(self, request: Request) -> Response:
+        run_id = request.path_params["run_id"]
+        found = await self._db.records("run_by_id", RunRow, run_id=run_id)
+        if not found:
+            raise NotFound(f"no run {run_id!r}")
+        return JSONResponse(result_json(found[0]))
+
+    async def report(self, request: Request) -> Response:
+        return JSONResponse(await self._document(request))
+
+    async def _document(self, request: Request) -> dict[str, Any]:
+        run_id = request.path_params["run_id"]
+        found = await self._db.records("report_by_run", ReportRow, run_id=run_id)
+        if not found:
+            raise NotFound(f"no report of run {run_id!r}")
+        document: dict[str, Any] = json.loads(found[0].document)
+        return document
+
+    async def start_run(self, request: Request) -> Response:
+        """Run an analysis. Answers lines of JSON: progress, then `{"result": …}` or `{"error": …}`.
+
+        Closing the connection cancels the run.
+        """
+        return StreamingResponse(
+            self._run_lines(await _run_request(request)), media_type="application/x-ndjson"
+        )
+
+    async def _run_lines(self, wanted: RunRequest) -> AsyncIterator[str]:
+        lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+        def progress(stage: str, done: int, total: int) -> None:
+            lines.put_nowait({"stage": stage, "done": done, "total": total})
+
+        async def work() -> None:
+            try:
+                async with self._one_run_at_a_time:
+                    still_open = await self._open_traces()
+                    run = await run_request(
+                        self._config, self._db, wanted, still_open=still_open, progress=progress
+                    )
+                lines.put_nowait({"result": result_json(run)})
+            except TracetaxaError as error:
+                lines.put_nowait({"error": str(error), "exit_code": error.exit_code})
+            except Exception as error:
+                log.exception("analysis %s broke", wanted.analysis)
+                lines.put_nowait({"error": f"unexpected {type(error).__name__}: {error}", "exit_code": 1})
+
+        task = asyncio.create_task(work())
+        try:
+            while True:
+                line = await lines.get()
+                yield json.dumps(line) + "\n"
+                if "result" in line or "error" in line:
+                    return
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+_RUN_FIELDS = {
+    "analysis": str,
+    "instructions": str,
+    "window": str,
+    "from": str,
+    "to": str,
+    "engine": str,
+    "sample_size": int,
+    "seed": int,
+}
+
+
+async def _run_request(request: Request) -> RunRequest:
+    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+        raise ConfigError("send the request as application/json")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise ConfigError(f"the request is larger than {MAX_BODY_BYTES} bytes")
+    try:
+        values = json.loads(body)
+    except ValueError as error:
+        raise ConfigError(f"the request is not JSON: {error}") from error
+    if not isinstance(values, dict) or "analysis" not in values:
+        raise ConfigError('the request must be an object with at least {"analysis": NAME}')
+    for name, value in values.items():
+        kind = _RUN_FIELDS.get(name)
+        if kind is None:
+            raise ConfigError(f"unknown field {name!r}; known: {', '.join(_RUN_FIELDS)}")
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise ConfigError(f"{name} must be {'text' if kind is str else 'a whole number'}")
+    return RunRequest(
+        analysis=values["analysis"],
+        instructions=values.get("instructions"),
+        window_start_ns=parse_time(values["from"]) if values.get("from") else None,
+        window_end_ns=parse_time(values["to"]) if values.get("to") else None,
+        window=values.get("window"),
+        engine=values.get("engine"),
+        sample_size=values.get("sample_size"),
+        seed=values.get("seed"),
+    )
+
+
+async def _error(request: Request, error: Exception) -> Response:
+    if isinstance(error, NotFound):
+        code = 404
+    elif isinstance(error, StoreUnavailable):
+        code = 503
+    elif isinstance(error, TracetaxaError) and error.exit_code == 2:
+        code = 400
+    else:
+        code = 500
+    return JSONResponse({"error": str(error)}, status_code=code)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.exception("request %s %s broke", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"error": "internal error; the service's log has the details"}, status_code=500)

@@ -1,0 +1,159 @@
+"""`tracetaxa check`: is everything here that a service with this configuration needs?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from tracetaxa.config import Config, split_endpoint
+from tracetaxa.errors import DatabaseInUse, StoreError, TracetaxaError
+from tracetaxa.jobs import build_chat, choose_engine, must_redact
+from tracetaxa.service import open_for_reading, read_token
+from tracetaxa.store.database import statement
+from tracetaxa.store.dsn import parse_dsn
+from tracetaxa.store.migrate import migrations
+from tracetaxa.store.owner import Owner, find_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MODEL_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    what: str
+    ok: bool
+    detail: str
+    advice: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def line(self) -> str:
+        advice = f"\n       → {self.advice}" if self.advice else ""
+        return f"{'ok  ' if self.ok else 'FAIL'} {self.what}: {self.detail}{advice}"
+
+
+def check_all(config: Config) -> list[Finding]:
+    """One finding per thing; the configuration itself is fine, or it would not have been loaded."""
+    dsn = parse_dsn(config.store.dsn)
+    owner = find_owner(dsn.path) if dsn.path is not None else None
+    findings = [Finding("configuration", True, "read")]
+    for part in (_database, _engine, _endpoints, _privacy):
+        findings.extend(part(config, owner))
+    return findings
+
+
+def _guarded(what: str, call: Callable[[], str], advice: str = "") -> Finding:
+    try:
+        return Finding(what, True, call())
+    except TracetaxaError as error:
+        return Finding(what, False, str(error), advice)
+
+
+def _database(config: Config, owner: Owner | None) -> Iterator[Finding]:
+    if owner is not None:
+        yield Finding("embedded database", True, f"open in process {owner.pid} ({owner.command})")
+    try:
+        store = open_for_reading(config, "check")
+    except DatabaseInUse as error:
+        yield Finding("database", True, str(error))
+        return
+    except (StoreError, TracetaxaError) as error:
+        yield Finding(
+            "database", False, str(error), "check store.dsn, and that ClickHouse is up and reachable"
+        )
+        return
+    try:
+        version = asyncio.run(store.rows("ping"))[0]["version"]
+        yield Finding("database", True, f"{store.dsn}, ClickHouse {version}, database {store.database}")
+        yield _schema(store)
+    finally:
+        store.close()
+
+
+def _schema(store: Any) -> Finding:
+    newest = max(m.version for m in migrations())
+    try:
+        with store.reader() as client:
+            applied = {row[0] for row in client.query(statement("select_ledger")).result_rows}
+    except StoreError:
+        applied = set()
+    missing = newest - len(applied)
+    if missing:
+        return Finding("schema", True, f"{missing} migrations to apply; `tracetaxa serve` does it by itself")
+    return Finding("schema", True, f"version {newest}, up to date")
+
+
+def _engine(config: Config, owner: Owner | None) -> Iterator[Finding]:
+    name = choose_engine(config)
+    yield Finding(
+        "engine", True, f"{name} ({'as configured' if config.llm.engine != 'auto' else 'chosen by auto'})"
+    )
+    if name == "local":
+        missing = [m for m in ("sklearn", "onnxruntime", "tokenizers") if find_spec(m) is None]
+        if missing:
+            yield Finding(
+                "local engine",
+                False,
+                f"not installed: {', '.join(missing)}",
+                "pip install 'tracetaxa[local]'",
+            )
+        return
+    yield _guarded(
+        "model endpoint",
+        lambda: asyncio.run(_ask_model(config)),
+        "check OPENAI_API_KEY, OPENAI_BASE_URL and the model names in llm:",
+    )
+
+
+async def _ask_model(config: Config) -> str:
+    llm = config.llm.model_copy(update={"max_attempts": 1, "timeout_seconds": MODEL_TIMEOUT_SECONDS})
+    quick = config.model_copy(update={"llm": llm})
+    models = {llm.taxonomy_model: llm.taxonomy_effort, llm.assignment_model: llm.assignment_effort}
+    for model, effort in models.items():
+        chat = build_chat(quick, model, effort)
+        try:
+            await chat.complete([{"role": "user", "content": "Answer with the word OK."}], max_tokens=256)
+        finally:
+            await chat.close()
+    where = config.llm.base_url or os.environ.get("OPENAI_BASE_URL") or "the provider's default endpoint"
+    return f"{', '.join(models)} at {where}: answers"
+
+
+def _endpoints(config: Config, owner: Owner | None) -> Iterator[Finding]:
+    if owner is not None:
+        for name, endpoint in owner.endpoints.items():
+            yield Finding(f"{name} endpoint", True, f"served on {endpoint}")
+        return
+    wanted = {"api.endpoint": config.api.endpoint}
+    if config.receiver.enabled:
+        wanted["receiver.grpc.endpoint"] = config.receiver.grpc.endpoint
+    if config.sql.enabled and config.store.dsn.startswith("chdb:"):
+        wanted["sql.endpoint"] = config.sql.endpoint
+    if config.health.enabled:
+        wanted["health.endpoint"] = config.health.endpoint
+    for key, endpoint in wanted.items():
+        host, port = split_endpoint(endpoint)
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            yield Finding(key, False, f"{endpoint}: {error.strerror}", f"stop what uses it, or set {key}")
+        else:
+            yield Finding(key, True, f"{endpoint} is free")
+    yield _guarded("api.token_file", lambda: "read" if read_token(config) else "none; localhost only")
+
+
+def _privacy(config: Config, owner: Owner | None) -> Iterator[Finding]:
+    redacts = must_redact(config, choose_engine(config))
+    yield Finding(
+        "redaction", True, "on" if redacts else "off (the engine runs on this machine, or as configured)"
+    )

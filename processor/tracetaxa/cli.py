@@ -1,0 +1,390 @@
+"""The command line. Results go to standard output, everything else to standard error.
+
+Exit codes: 0 done or nothing to do, 1 failed, 2 wrong usage or configuration, 3 partial, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracetaxa import __version__
+from tracetaxa.errors import NotFound, TracetaxaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tracetaxa.config import Config
+    from tracetaxa.store.database import ClickHouse
+
+WIDTH = 80
+QUERY_FORMATS = {
+    "text": "PrettyCompactMonoBlock",
+    "json": "JSON",
+    "jsonl": "JSONEachRow",
+    "csv": "CSVWithNames",
+    "tsv": "TSVWithNames",
+    "markdown": "Markdown",
+}
+_EXIT_BY_STATUS = {"complete": 0, "partial": 3, "failed": 1, "cancelled": 130}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH})
+@click.version_option(__version__, prog_name="tracetaxa")
+def cli() -> None:
+    """Discover what your LLM agents do: categories found in their traces, a label on every trace."""
+
+
+def with_config(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --config; the command gets the loaded configuration first."""
+
+    @click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Configuration file (default: tracetaxa.yaml, then built-in values).",
+    )
+    def run(config_path: Path | None, **arguments: Any) -> Any:
+        from tracetaxa.config import load
+
+        return command(load(config_path), **arguments)
+
+    run.__name__ = command.__name__
+    run.__doc__ = command.__doc__
+    run.__click_params__ = [*getattr(command, "__click_params__", []), *run.__click_params__]  # type: ignore[attr-defined]
+    return run
+
+
+@contextlib.contextmanager
+def reading(config: Config, command: str) -> Iterator[ClickHouse]:
+    from tracetaxa.service import open_for_reading
+
+    store = open_for_reading(config, command)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+# ------------------------------------------------------------------------------------------------- serve
+
+
+@cli.command()
+@with_config
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+def serve(config: Config, log_level: str) -> None:
+    """Take spans, assemble traces and answer questions, all in one process.
+
+    Prints one JSON line when ingest works: {"event": "ready", "pid": …, "endpoints": {…}}. Stops cleanly on
+    SIGTERM and Ctrl-C.
+    """
+    from tracetaxa.service import Service, ready_line
+
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        service = Service(config)
+        async with service.running():
+            click.echo(json.dumps(ready_line(service)))
+            sys.stdout.flush()
+            await stopping.wait()
+            logging.getLogger(__name__).info("stopping")
+
+    asyncio.run(run())
+
+
+# ------------------------------------------------------------------------------------------------- analyze
+
+
+@cli.command()
+@with_config
+@click.argument("name")
+@click.option("--instructions", help="The question, in plain words.")
+@click.option("--from", "start", metavar="RFC3339", help="Start of the window.")
+@click.option("--to", "end", metavar="RFC3339", help="End of the window (default: now).")
+@click.option("--window", metavar="DURATION", help="Length of the window before its end, such as 24h or 7d.")
+@click.option("--engine", type=click.Choice(["auto", "openai", "local"]), help="Who discovers and assigns.")
+@click.option("--sample-size", type=click.IntRange(min=1), help="Traces that the engine reads.")
+@click.option("--seed", type=int, help="The same seed takes the same sample.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+def analyze(
+    config: Config,
+    name: str,
+    instructions: str | None,
+    start: str | None,
+    end: str | None,
+    window: str | None,
+    engine: str | None,
+    sample_size: int | None,
+    seed: int | None,
+    form: str,
+) -> None:
+    """Discover the categories of a window's traces and label them.
+
+    NAME is an analysis of the configuration, or any new name: it becomes part of the attribute names,
+    tracetaxa.NAME.category. With a running service on the same embedded database, the service does the work.
+    """
+    from tracetaxa.progress import shown_progress
+
+    request = {
+        "analysis": name,
+        "instructions": instructions,
+        "window": window,
+        "from": start,
+        "to": end,
+        "engine": engine,
+        "sample_size": sample_size,
+        "seed": seed,
+    }
+    with shown_progress(name) as progress:
+        owner = _owner(config)
+        if owner and "api" in owner.endpoints:
+            from tracetaxa.remote import run_remotely
+            from tracetaxa.service import read_token
+
+            result = run_remotely(owner.endpoints["api"], read_token(config), request, progress)
+        else:
+            result = asyncio.run(_analyze_here(config, request, progress))
+    if form == "json":
+        click.echo(json.dumps(result))
+    else:
+        _print_report(config, result)
+    sys.exit(_EXIT_BY_STATUS[result["status"]])
+
+
+def _owner(config: Config) -> Any:
+    from tracetaxa.store.dsn import parse_dsn
+    from tracetaxa.store.owner import find_owner
+
+    dsn = parse_dsn(config.store.dsn)
+    return find_owner(dsn.path) if dsn.path is not None else None
+
+
+async def _analyze_here(config: Config, request: dict[str, Any], progress: Any) -> dict[str, Any]:
+    from tracetaxa.jobs import RunRequest, parse_time, result_json, run_request
+    from tracetaxa.service import make_assembler, open_store
+
+    wanted = RunRequest(
+        analysis=request["analysis"],
+        instructions=request["instructions"],
+        window_start_ns=parse_time(request["from"]) if request["from"] else None,
+        window_end_ns=parse_time(request["to"]) if request["to"] else None,
+        window=request["window"],
+        engine=request["engine"],
+        sample_size=request["sample_size"],
+        seed=request["seed"],
+    )
+    store = open_store(config, "analyze")
+    try:
+        assembler = make_assembler(config, store)
+        if store.dsn.embedded:
+            # Nobody else assembles a database that this process owns.
+            await assembler.tick()
+        still_open = await assembler.open_traces()
+        run = await run_request(config, store, wanted, still_open=still_open, progress=progress)
+        return result_json(run)
+    finally:
+        store.close()
+
+
+def _print_report(config: Config, result: dict[str, Any]) -> None:
+    from tracetaxa.report.text import render_text
+
+    with reading(config, "analyze") as store:
+        document = asyncio.run(_document(store, result["run_id"], ""))
+    click.echo(render_text(document, width=_width(), color=sys.stdout.isatty()), nl=False)
+
+
+# ------------------------------------------------------------------------------------------------- report
+
+
+@cli.command()
+@with_config
+@click.argument("run_id", required=False)
+@click.option("--analysis", default="", help="The newest report of this analysis, when no RUN_ID is given.")
+@click.option("--format", "form", type=click.Choice(["text", "markdown", "json", "html"]), default="text")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
+def report(config: Config, run_id: str | None, analysis: str, form: str, output: Path | None) -> None:
+    """Show a run's report (default: the newest)."""
+    with reading(config, "report") as store:
+        document = asyncio.run(_document(store, run_id, analysis))
+    text = _rendered(document, form, colour=output is None and sys.stdout.isatty())
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, "utf-8")
+        click.echo(f"written to {output}", err=True)
+
+
+def _rendered(document: dict[str, Any], form: str, colour: bool) -> str:
+    if form == "json":
+        return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    if form == "markdown":
+        from tracetaxa.report.markdown import render_markdown
+
+        return render_markdown(document)
+    if form == "html":
+        from tracetaxa.report.html import render_html
+
+        return render_html(document)
+    from tracetaxa.report.text import render_text
+
+    return render_text(document, width=_width(), color=colour)
+
+
+async def _document(store: ClickHouse, run_id: str | None, analysis: str) -> dict[str, Any]:
+    from tracetaxa.records import ReportRow
+
+    if run_id:
+        found = await store.records("report_by_run", ReportRow, run_id=run_id)
+    else:
+        found = await store.records("newest_report", ReportRow, analysis=analysis)
+    if not found:
+        what = f"of run {run_id!r}" if run_id else f"of analysis {analysis!r}" if analysis else "yet"
+        raise NotFound(f"there is no report {what}; make one with: tracetaxa analyze NAME")
+    document: dict[str, Any] = json.loads(found[0].document)
+    return document
+
+
+def _width() -> int:
+    """Of the terminal, within what reads well; 80 where there is none."""
+    return min(max(shutil.get_terminal_size((WIDTH, 24)).columns, 60), 120)
+
+
+# ------------------------------------------------------------------------------------------------- trace
+
+
+@cli.command()
+@with_config
+@click.argument("trace_id")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+def trace(config: Config, trace_id: str, form: str) -> None:
+    """Show one trace as tracetaxa reads it: conversation, tools, errors, labels. A unique prefix will do."""
+    from tracetaxa.report.trace import render_trace_text, trace_document
+
+    with reading(config, "trace") as store:
+        found, labels = asyncio.run(_trace(store, trace_id.lower()))
+    if form == "json":
+        click.echo(json.dumps(trace_document(found, labels), ensure_ascii=False, indent=2))
+    else:
+        click.echo(render_trace_text(found, labels, width=_width(), color=sys.stdout.isatty()), nl=False)
+
+
+async def _trace(store: ClickHouse, prefix: str) -> tuple[Any, list[dict[str, Any]]]:
+    from tracetaxa.assemble.spans import load_spans
+    from tracetaxa.dialects import read_trace
+    from tracetaxa.records import LabelRow
+
+    ids = [row["TraceId"] for row in await store.rows("trace_ids_like", prefix=prefix)]
+    if not ids:
+        raise NotFound(f"there is no trace {prefix!r}")
+    if len(ids) > 1 and prefix not in ids:
+        raise NotFound(f"several traces begin with {prefix!r}, such as {', '.join(ids)}: give more of the id")
+    trace_id = prefix if prefix in ids else ids[0]
+    spans = await load_spans(store, [trace_id])
+    labels = await store.records("labels_of_trace", LabelRow, trace_id=trace_id)
+    return read_trace(spans[trace_id]), [dataclasses.asdict(label) for label in labels]
+
+
+# ------------------------------------------------------------------------------------------------- query
+
+
+@cli.command()
+@with_config
+@click.argument("sql")
+@click.option("--format", "form", type=click.Choice(list(QUERY_FORMATS)), default="text")
+def query(config: Config, sql: str, form: str) -> None:
+    """Run one SELECT on the database, read-only. SQL of `-` is read from standard input."""
+    from tracetaxa.store.guard import Guard
+
+    text = sys.stdin.read() if sql == "-" else sql
+    with reading(config, "query") as store, store.reader() as client:
+        settings = {"output_format_json_quote_64bit_integers": 0}
+        if store.dsn.embedded:
+            text = Guard(client, store.database).check(text)
+        elif not store.through_service:
+            settings["readonly"] = 2
+        answer = client.raw_query(text, settings=settings, fmt=QUERY_FORMATS[form])
+    sys.stdout.buffer.write(answer)
+    sys.stdout.flush()
+
+
+# ------------------------------------------------------------------------------------------------- upkeep
+
+
+@cli.command()
+@with_config
+def migrate(config: Config) -> None:
+    """Bring the database's schema up to date."""
+    from tracetaxa.service import open_store
+
+    open_store(config, "migrate").close()
+    click.echo("the schema is up to date", err=True)
+
+
+@cli.command()
+@with_config
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+def check(config: Config, form: str) -> None:
+    """Check configuration, database, engine and endpoints, with advice for each finding."""
+    from tracetaxa.check import check_all
+
+    findings = check_all(config)
+    if form == "json":
+        click.echo(json.dumps([finding.as_dict() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            click.echo(finding.line())
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@cli.command()
+@click.option("--directory", type=click.Path(path_type=Path, file_okay=False), help="Where to keep the data.")
+@click.option("--traces", type=click.IntRange(min=50), default=500, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--engine", type=click.Choice(["auto", "openai", "local"]), default="auto", show_default=True)
+def demo(directory: Path | None, traces: int, seed: int, engine: str) -> None:
+    """Watch it work: a simulated shop agent sends traces, an analysis finds what is in them."""
+    from tracetaxa.demo.run import run_demo
+
+    sys.exit(run_demo(directory, traces=traces, seed=seed, engine=engine))
+
+
+def main() -> None:
+    """Entry point: errors become one message and an exit code."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except TracetaxaError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""From configuration to a run: which engine, which traces, which question."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tracetaxa.analyze.document import rfc3339
+from tracetaxa.analyze.local_engine import LocalEngine
+from tracetaxa.analyze.model_engine import ModelEngine
+from tracetaxa.analyze.redact import redact_row
+from tracetaxa.analyze.run import Job, run_analysis
+from tracetaxa.config import AnalysisConfig, Config, duration_seconds
+from tracetaxa.errors import ConfigError, EngineUnavailable
+from tracetaxa.llm.chat import OpenAIChat
+from tracetaxa.llm.embed import load_embedder
+from tracetaxa.llm.prices import ModelPrice, cost_usd
+from tracetaxa.protocols import no_progress
+from tracetaxa.records import Selection
+from tracetaxa.store.guard import Guard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Literal
+
+    from tracetaxa.protocols import Engine, Progress
+    from tracetaxa.records import RunRow, TraceRow, Usage
+    from tracetaxa.store.database import ClickHouse
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a caller of `analyze` may set; None leaves the configured value."""
+
+    analysis: str
+    instructions: str | None = None
+    window_start_ns: int | None = None
+    window_end_ns: int | None = None
+    window: str | None = None
+    engine: str | None = None
+    sample_size: int | None = None
+    seed: int | None = None
+
+    def window_ns(self, configured: str) -> tuple[int, int]:
+        """[start, end) in nanoseconds. Raises ConfigError."""
+        end = self.window_end_ns if self.window_end_ns is not None else time.time_ns()
+        if self.window_start_ns is not None:
+            start = self.window_start_ns
+        else:
+            try:
+                start = end - duration_seconds(self.window or configured) * 10**9
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
+        if start >= end:
+            raise ConfigError("the window is empty: its start is not before its end")
+        return start, end
+
+
+def parse_time(text: str) -> int:
+    """RFC 3339 → nanoseconds; a time without an offset is UTC. Raises ConfigError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not a time such as 2026-11-22T10:00:00Z") from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86400 + delta.seconds) * 10**9 + delta.microseconds * 1000
+
+
+def choose_engine(config: Config, wanted: str | None = None) -> Literal["openai", "local"]:
+    """`auto` is the model when a key or base URL is set."""
+    engine = wanted or config.llm.engine
+    if engine == "auto":
+        given = config.llm.base_url or os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL")
+        return "openai" if given else "local"
+    if engine not in ("openai", "local"):
+        raise ConfigError(f"unknown engine {engine!r}: use auto, openai or local")
+    return engine  # type: ignore[return-value]
+
+
+def build_engine(config: Config, name: Literal["openai", "local"], budget_usd: float | None) -> Engine:
+    """Raises EngineUnavailable when it can't work here."""
+    llm = config.llm
+    if name == "local":
+        return LocalEngine(load_embedder)
+    return ModelEngine(
+        taxonomy_model=build_chat(config, llm.taxonomy_model, llm.taxonomy_effort),
+        assignment_model=build_chat(config, llm.assignment_model, llm.assignment_effort),
+        price=partial(cost_usd, provider="", overrides=_overrides(config)),
+        budget_usd=budget_usd,
+        traces_per_call=llm.traces_per_call,
+        digests_per_batch=llm.digests_per_batch,
+        discovery_traces=llm.discovery_traces,
+        max_output_tokens=llm.max_output_tokens,
+        max_attempts=llm.max_attempts,
+        max_concurrency=llm.max_concurrency,
+    )
+
+
+def build_chat(config: Config, model: str, effort: str) -> OpenAIChat:
+    """One model at the configured endpoint. Raises EngineUnavailable when neither key nor base URL is set."""
+    llm = config.llm
+    base_url = llm.base_url or os.environ.get("OPENAI_BASE_URL") or None
+    key = os.environ.get("OPENAI_API_KEY") or ""
+    if not key and base_url is None:
+        raise EngineUnavailable(
+            "the openai engine needs OPENAI_API_KEY, or a base URL (OPENAI_BASE_URL or llm.base_url); "
+            "`--engine local` needs neither"
+        )
+    return OpenAIChat(
+        model=model,
+        base_url=base_url,
+        # Servers of one's own often want no key, but the client insists on one.
+        api_key=key or "none",
+        timeout_seconds=llm.timeout_seconds,
+        max_attempts=llm.max_attempts,
+        max_concurrency=llm.max_concurrency,
+        reasoning_effort=None if effort == "default" else effort,
+        prices=_overrides(config),
+    )
+
+
+def _overrides(config: Config) -> Mapping[str, ModelPrice]:
+    return {name: ModelPrice(price.input, price.output) for name, price in config.llm.prices.items()}
+
+
+def trace_price(config: Config, usage: Usage) -> float | None:
+    """US dollars of one model's tokens in a trace; None when the price is unknown."""
+    return cost_usd(
+        usage.model, usage.provider, usage.input_tokens, usage.output_tokens, overrides=_overrides(config)
+    )
+
+
+def _on_loopback(url: str | None) -> bool:
+    host = urlsplit(url or "").hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def must_redact(config: Config, engine: str) -> bool:
+    """Whether text is redacted before the engine and the report see it."""
+    if config.privacy.redact != "auto":
+        return config.privacy.redact == "on"
+    return engine == "openai" and not _on_loopback(config.llm.base_url or os.environ.get("OPENAI_BASE_URL"))
+
+
+def _unchanged(row: TraceRow) -> TraceRow:
+    return row
+
+
+def _updated(analysis: AnalysisConfig, request: RunRequest) -> AnalysisConfig:
+    changes: dict[str, Any] = {}
+    if request.instructions is not None:
+        changes["instructions"] = request.instructions
+    sample = {"size": request.sample_size, "seed": request.seed}
+    changes["sample"] = analysis.sample.model_dump() | {k: v for k, v in sample.items() if v is not None}
+    try:
+        return AnalysisConfig(**(analysis.model_dump() | changes))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+async def run_request(
+    config: Config, db: ClickHouse, request: RunRequest, *, still_open: int, progress: Progress = no_progress
+) -> RunRow:
+    """Run one analysis to its end.
+
+    Raises ConfigError, EngineUnavailable and QueryRefused (a `filter.where` that is no plain condition)
+    before anything is written; see `run_analysis` for the rest.
+    """
+    analysis = _updated(config.analysis(request.analysis), request)
+    name = choose_engine(config, request.engine)
+    start_ns, end_ns = request.window_ns(analysis.window)
+    selection = _selection(db, analysis, start_ns, end_ns)
+    redact = redact_row if must_redact(config, name) else _unchanged
+    engine = build_engine(config, name, analysis.budget.usd)
+    try:
+        job = Job(
+            brief=analysis.brief(),
+            selection=selection,
+            sample_size=analysis.sample.size,
+            seed=analysis.sample.seed,
+            config=_identity(analysis, engine),
+            labeller="llm" if name == "openai" else "local",
+            max_abstained=analysis.max_abstained,
+        )
+        return await run_analysis(db, engine, job, redact=redact, still_open=still_open, progress=progress)
+    finally:
+        await engine.close()
+
+
+def _identity(analysis: AnalysisConfig, engine: Engine) -> str:
+    """Everything that could change a run's outcome: stored with it and part of its id."""
+    identity = analysis.model_dump(mode="json") | {
+        "engine": engine.name,
+        "models": list(engine.models),
+        "prompts": dict(engine.prompt_fingerprints),
+    }
+    return json.dumps(identity, sort_keys=True)
+
+
+def _selection(db: ClickHouse, analysis: AnalysisConfig, start_ns: int, end_ns: int) -> Selection:
+    where = ""
+    if analysis.filter.where:
+        with db.reader() as client:
+            where = Guard(client, db.database).check_condition(analysis.filter.where)
+    return Selection(
+        start_ns=start_ns,
+        end_ns=end_ns,
+        agent_only=analysis.agent_only,
+        service=analysis.filter.service,
+        status=analysis.filter.status,
+        tool=analysis.filter.tool,
+        feedback_below=analysis.filter.feedback_below,
+        attributes=analysis.filter.attributes,
+        where=where,
+    )
+
+
+def result_json(run: RunRow) -> dict[str, Any]:
+    """What `tracetaxa analyze --format json` and `GET /v1/runs/{id}` print: a contract, see docs/cli.md."""
+    return {
+        "run_id": run.run_id,
+        "analysis": run.analysis,
+        "status": run.status,
+        "window_start": rfc3339(run.window_start_ns),
+        "window_end": rfc3339(run.window_end_ns),
+        "engine": run.engine,
+        "selected": run.traces_selected,
+        "sampled": run.traces_sampled,
+        "labelled": run.traces_labelled,
+        "abstained": run.traces_abstained,
+        "still_open": run.still_open,
+        "input_tokens": run.input_tokens,
+        "output_tokens": run.output_tokens,
+        "cost_usd": run.cost_usd,
+        "report_path": f"/reports/{run.run_id}",
+        "error": run.error or None,
+    }

@@ -1,0 +1,220 @@
+"""`tracetaxa serve`: every part in one process. Sinks start first and stop last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from tracetaxa import __version__
+from tracetaxa.analyze.digest import digest
+from tracetaxa.api import create_api
+from tracetaxa.assemble.assembler import Assembler, ClosingRules
+from tracetaxa.config import Config, split_endpoint
+from tracetaxa.dialects import read_trace
+from tracetaxa.errors import ConfigError, StoreError
+from tracetaxa.jobs import trace_price
+from tracetaxa.receive import GroupCommit, GrpcReceiver, Rejected, TraceService
+from tracetaxa.store.database import ClickHouse
+from tracetaxa.store.dsn import parse_dsn
+from tracetaxa.store.migrate import migrate
+from tracetaxa.store.sql_endpoint import create_app as create_sql_app
+from tracetaxa.web import WebServer, is_loopback
+from tracetaxa_exporter.clickhouse import SpanWriter, create_tables, set_retention
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+log = logging.getLogger(__name__)
+
+
+def open_store(config: Config, command: str) -> ClickHouse:
+    """The database with its schema up to date, for the one process that may change it."""
+    store = ClickHouse.open(
+        parse_dsn(config.store.dsn), config.store.database, config.store.readers, command=command
+    )
+    try:
+        prepare_schema(store, config)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def prepare_schema(store: ClickHouse, config: Config) -> list[str]:
+    """Create what is missing; returns the migrations that were applied."""
+    client = store.connect()
+    create_tables(client, config.store.retention_days)
+    set_retention(client, config.store.retention_days)
+    return [f"{m.version:04d}_{m.name}" for m in migrate(client, config.store.retention_days)]
+
+
+def open_for_reading(config: Config, command: str) -> ClickHouse:
+    """The database to look at: directly, or through the service that owns it."""
+    dsn = parse_dsn(config.store.dsn)
+    return ClickHouse.open_for_reading(
+        dsn, config.store.database, token=read_token(config) or "", command=command
+    )
+
+
+def read_token(config: Config) -> str | None:
+    """The API's bearer token, None when none is set. Raises ConfigError for one that is easy to guess."""
+    path = config.api.token_file
+    if path is None:
+        return None
+    try:
+        token = path.read_text("utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"api.token_file: can't read {path}: {error.strerror}") from error
+    if len(token) < 16:
+        raise ConfigError(f"api.token_file: the token in {path} is shorter than 16 characters")
+    return token
+
+
+def make_assembler(config: Config, store: ClickHouse) -> Assembler:
+    assembly = config.assembly
+    return Assembler(
+        store,
+        read_trace,
+        partial(digest, max_tokens=assembly.digest_tokens),
+        partial(trace_price, config),
+        ClosingRules(assembly.idle_seconds, assembly.orphan_idle_seconds, assembly.max_trace_seconds),
+        tick_seconds=assembly.tick_seconds,
+        batch_traces=assembly.batch_traces,
+        max_text_chars=assembly.max_text_chars,
+    )
+
+
+class Service:
+    """Everything that `serve` runs, in the order in which it starts."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.endpoints: dict[str, str] = {}
+        self._token = read_token(config)
+        self._check_exposure()
+        self._started_ns = time.time_ns()
+        self._traces: TraceService | None = None
+        self._assembler: Assembler | None = None
+
+    def _check_exposure(self) -> None:
+        if self._token is not None:
+            return
+        exposed = {"api.endpoint": self.config.api.endpoint}
+        if self.config.sql.enabled and self.config.store.dsn.startswith("chdb:"):
+            exposed["sql.endpoint"] = self.config.sql.endpoint
+        for key, endpoint in exposed.items():
+            if not is_loopback(split_endpoint(endpoint)[0]):
+                raise ConfigError(f"{key} {endpoint} is reachable from elsewhere: set api.token_file first")
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Inside, spans are taken and questions answered. After, nothing acknowledged is lost."""
+        async with contextlib.AsyncExitStack() as stack:
+            store = await asyncio.to_thread(open_store, self.config, "serve")
+            stack.push_async_callback(asyncio.to_thread, store.close)
+            assembler = self._assembler = make_assembler(self.config, store)
+            await stack.enter_async_context(_background(assembler.run))
+            await self._start_web(stack, store, assembler)
+            if self.config.receiver.enabled:
+                await self._start_receiver(stack, store)
+            if store.ownership is not None:
+                store.ownership.publish("serve", self.endpoints)
+            yield
+
+    async def _start_receiver(self, stack: contextlib.AsyncExitStack, store: ClickHouse) -> None:
+        receiver = self.config.receiver
+        commit: GroupCommit[ExportTraceServiceRequest, Rejected] = GroupCommit(
+            SpanWriter(store.connect()).write,
+            linger_ms=receiver.linger_ms,
+            max_batch_spans=receiver.max_batch_spans,
+            max_in_flight_mib=receiver.max_in_flight_mib,
+            retry_after_seconds=receiver.retry_after_seconds,
+        )
+        stack.push_async_callback(commit.drain, receiver.shutdown_seconds)
+        traces = self._traces = TraceService(commit)
+        grpc = GrpcReceiver(
+            traces,
+            endpoint=receiver.grpc.endpoint,
+            max_recv_msg_size_mib=receiver.grpc.max_recv_msg_size_mib,
+        )
+        self.endpoints["grpc"] = await grpc.start()
+        stack.push_async_callback(grpc.shutdown, receiver.shutdown_seconds)
+
+    async def _start_web(
+        self, stack: contextlib.AsyncExitStack, store: ClickHouse, assembler: Assembler
+    ) -> None:
+        config = self.config
+        api = create_api(config, store, partial(self.status, store), assembler.open_traces, self._token)
+        servers = {"api": WebServer(api, config.api.endpoint, "api.endpoint")}
+        if config.sql.enabled and store.dsn.embedded:
+            sql = create_sql_app(
+                store.connect,
+                config.store.database,
+                token=self._token,
+                max_execution_seconds=config.sql.max_execution_seconds,
+                max_memory_mib=config.sql.max_memory_mib,
+                max_result_mib=config.sql.max_result_mib,
+                max_concurrency=config.sql.max_concurrency,
+            )
+            stack.callback(sql.state.pool.close)
+            servers["sql"] = WebServer(sql, config.sql.endpoint, "sql.endpoint")
+        if config.health.enabled:
+            health = Starlette(routes=[Route("/", partial(self._health, store))])
+            servers["health"] = WebServer(health, config.health.endpoint, "health.endpoint")
+        for name, server in servers.items():
+            self.endpoints[name] = await server.start()
+            stack.push_async_callback(server.shutdown)
+
+    async def status(self, store: ClickHouse) -> dict[str, Any]:
+        """`GET /v1/status`; its shape is a contract."""
+        counts = (await store.rows("status"))[0]
+        assembler = self._assembler
+        errors = [part.last_error for part in (self._traces, assembler) if part and part.last_error]
+        return {
+            "version": __version__,
+            "uptime_seconds": (time.time_ns() - self._started_ns) // 10**9,
+            "open_traces": await assembler.open_traces() if assembler else 0,
+            "closed_traces": counts["closed_traces"],
+            "unlabelled": counts["unlabelled"],
+            "unforwarded": 0,
+            "last_error": errors[0] if errors else None,
+        }
+
+    async def _health(self, store: ClickHouse, request: Request) -> Response:
+        try:
+            await store.rows("ping")
+        except StoreError as error:
+            return JSONResponse({"status": "unavailable", "error": str(error)}, status_code=503)
+        if self.config.receiver.enabled and "grpc" not in self.endpoints:
+            return JSONResponse({"status": "starting"}, status_code=503)
+        return JSONResponse({"status": "ok"})
+
+
+@contextlib.asynccontextmanager
+async def _background(run: Callable[[asyncio.Event], Any]) -> AsyncIterator[None]:
+    """Runs a loop beside the block; after the block it is told to stop and waited for."""
+    stopping = asyncio.Event()
+    task = asyncio.create_task(run(stopping))
+    try:
+        yield
+    finally:
+        stopping.set()
+        await task
+
+
+def ready_line(service: Service) -> dict[str, Any]:
+    """What `serve` prints when ingest works: a contract."""
+    return {"event": "ready", "pid": os.getpid(), "endpoints": service.endpoints}

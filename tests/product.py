@@ -1,0 +1,62 @@
+"""The product as an outsider meets it: a configuration, the command line, a service in a child process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tracetaxa.demo.child import Service, child_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMMAND_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Product:
+    """A configuration in a directory of its own, and the command line on it."""
+
+    directory: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def configure(self, **sections: Any) -> Product:
+        any_port = {"endpoint": "127.0.0.1:0"}
+        config = {
+            "store": {"dsn": f"chdb://{self.directory / 'data'}"},
+            "receiver": {"grpc": any_port, "linger_ms": 5},
+            "assembly": {"idle_seconds": 0.5, "orphan_idle_seconds": 0.5, "tick_seconds": 0.1},
+            "api": any_port,
+            "sql": any_port,
+            "health": any_port,
+        }
+        self.config.write_text(json.dumps(config | sections), "utf-8")
+        return self
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "tracetaxa.yaml"
+
+    def serve(self) -> Service:
+        return Service(self.config, self.directory / "serve.log")
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tracetaxa.cli", *arguments, "--config", str(self.config)],
+            capture_output=True,
+            text=True,
+            env=child_environment() | {"COLUMNS": "80"} | self.environment,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+
+    def json(self, *arguments: str, exit_code: int = 0) -> Any:
+        done = self.run(*arguments)
+        assert done.returncode == exit_code, done.stderr
+        return json.loads(done.stdout)
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        return self.json("query", sql, "--format", "json")["data"]
