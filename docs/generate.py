@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,5 +66,17 @@ def _table(prefix: str, fields: list[tuple[str, Any]]) -> list[str]:
     return rows
 
 
+def main(arguments: list[str]) -> int:
+    """Write the page, or with `--check` only say whether it is current."""
+    page = Path(__file__).with_name("configuration.md")
+    if arguments == ["--check"]:
+        if page.read_text("utf-8") == configuration():
+            return 0
+        print(f"{page.name} is stale: run python docs/generate.py", file=sys.stderr)
+        return 1
+    page.write_text(configuration(), "utf-8")
+    return 0
+
+
 if __name__ == "__main__":
-    Path(__file__).with_name("configuration.md").write_text(configuration(), "utf-8")
+    sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tracetaxa.config import Config, split_endpoint
-from tracetaxa.errors import DatabaseInUse, StoreError, TracetaxaError
+from tracetaxa.errors import DatabaseInUse, NotFound, StoreError, TracetaxaError
 from tracetaxa.jobs import build_chat, choose_engine, must_redact
 from tracetaxa.service import open_for_reading, read_token
 from tracetaxa.store.database import statement
@@ -61,10 +61,10 @@ def _database(config: Config, owner: Owner | None) -> Iterator[Finding]:
         yield Finding("embedded database", True, f"open in process {owner.pid} ({owner.command})")
     try:
         store = open_for_reading(config, "check")
-    except DatabaseInUse as error:
+    except (DatabaseInUse, NotFound) as error:
         yield Finding("database", True, str(error))
         return
-    except (StoreError, TracetaxaError) as error:
+    except TracetaxaError as error:
         yield Finding(
             "database", False, str(error), "check store.dsn, and that ClickHouse is up and reachable"
         )

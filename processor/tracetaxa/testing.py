@@ -322,7 +322,7 @@ def flaky(
         request = hashlib.sha256(json.dumps(list(messages), sort_keys=True).encode()).hexdigest()
         with lock:
             seen[request] += 1
-            draw = random.Random(f"{seed} {request} {seen[request]}").random()  # noqa: S311
+            draw = random.Random(f"{seed} {request} {seen[request]}").random()
         if draw < garbage:
             return "I'm sorry, here is my {answer: [so far"
         if draw < garbage + rate_limited:

@@ -61,7 +61,7 @@ async def begun(store: Store) -> None:
 
 async def submitted(commit: GroupCommit[int, str], size_bytes: int) -> None:
     async with asyncio.timeout(30):
-        while commit.in_flight_bytes < size_bytes:  # noqa: ASYNC110 (nobody tells when a request is submitted)
+        while commit.in_flight_bytes < size_bytes:
             await asyncio.sleep(0)
 
 

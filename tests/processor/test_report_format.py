@@ -45,8 +45,9 @@ def test_only_nothing_reads_as_0_and_only_everything_as_100(rate: float) -> None
         (0.3128, 0.3727, "31–37%"),
         (0.091, 0.114, "9.1–11%"),
         (0.0, 0.004, "0–0.4%"),
-        (0.5, 0.5, "50%"),
-        (0, 0, "0%"),
+        (0.5, 0.5, "exact"),
+        (0.5, 0.5001, "50%"),
+        (0, 0, "exact"),
     ],
 )
 def test_interval(low: float, high: float, expected: str) -> None:
@@ -96,7 +97,7 @@ def test_cost(usd: float | None, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"), [(11.9, 12.8, "$11.90–$12.80"), (0, 0, "$0"), (None, None, "–")]
+    ("low", "high", "expected"), [(11.9, 12.8, "$11.90–$12.80"), (0, 0, "exact"), (None, None, "–")]
 )
 def test_cost_interval(low: float | None, high: float | None, expected: str) -> None:
     assert fmt.cost_interval(low, high) == expected

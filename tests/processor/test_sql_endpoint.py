@@ -1,5 +1,5 @@
 """The SQL endpoint as its clients see it: a real server, the real engine, unmodified ClickHouse clients."""
-# ruff: noqa: E501 - queries stand on one line, as people send them
+
 
 from __future__ import annotations
 

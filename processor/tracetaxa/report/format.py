@@ -47,8 +47,14 @@ def percent(rate: float | None) -> str:
     return ">99%" if points < 100 else "100%"
 
 
+EXACT = "exact"
+"""In place of an interval when every trace was read: there is no sampling error."""
+
+
 def interval(low: float | None, high: float | None) -> str:
-    """Bounds in [0, 1] → '31–38%'; one number where both ends read the same."""
+    """Bounds in [0, 1] → '31–38%'; 'exact' for no width, one number where both ends read the same."""
+    if low is not None and low == high:
+        return EXACT
     first, last = percent(low), percent(high)
     if first == last:
         return last
@@ -97,7 +103,9 @@ def cost(usd: float | None) -> str:
 
 
 def cost_interval(low: float | None, high: float | None) -> str:
-    """'$11.90–$12.80', '–' when no price is known."""
+    """'$11.90–$12.80', 'exact' for no width, '–' when no price is known."""
+    if low is not None and low == high:
+        return EXACT
     first, last = cost(low), cost(high)
     return last if first == last else f"{first}–{last}"
 

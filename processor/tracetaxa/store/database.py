@@ -21,7 +21,7 @@ from weakref import WeakSet
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
 
-from tracetaxa.errors import EngineUnavailable, QueryFailed, QueryRefused, StoreUnavailable
+from tracetaxa.errors import EngineUnavailable, NotFound, QueryFailed, QueryRefused, StoreUnavailable
 from tracetaxa.store.dsn import Dsn
 from tracetaxa.store.owner import Ownership, find_owner, in_use
 from tracetaxa.store.rows import to_columns, to_records
@@ -90,9 +90,16 @@ class ClickHouse:
     def open_for_reading(
         cls, dsn: Dsn, database: str, readers: int = 1, *, token: str = "", command: str = "tracetaxa"
     ) -> ClickHouse:
-        """Like `open`, but an embedded database that a service owns is reached through that service."""
-        owner = find_owner(dsn.path) if dsn.path is not None else None
-        if owner is None or dsn.path is None:
+        """Like `open`, but an embedded database that a service owns is reached through that service.
+
+        Raises NotFound when an embedded database has not been made yet.
+        """
+        if dsn.path is None:
+            return cls.open(dsn, database, readers)
+        if not dsn.path.exists():
+            raise NotFound(f"there is no database at {dsn.path} yet: `tracetaxa serve` makes it")
+        owner = find_owner(dsn.path)
+        if owner is None:
             return cls.open(dsn, database, readers, command=command)
         if "sql" not in owner.endpoints:
             raise in_use(dsn.path, owner)
