@@ -1,0 +1,250 @@
+"""What a group of traces is called, by the words that set it apart from its siblings.
+
+A term counts once a trace, however often it is said, and scores its share in the group times how much more
+common it is there than among all groups: class-based TF-IDF (Grootendorst 2022) on shares of traces.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+from tracetaxa.analyze.naming import clean_description, clean_name
+from tracetaxa.analyze.represent import Lines, sentence_spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+Term = tuple[str, ...]
+"""Stems of one word or of two adjacent ones."""
+
+QUOTE_CHARS = 160
+_EXAMPLE_CHARS = 140
+_MIN_SHARE = 0.02
+_FLOOR = 0.02
+"""Share that a term is assumed to have everywhere: keeps rare words from looking telling."""
+_TALK = """
+    hi hello hey dear sir madam team thanks thank please cheers regards kind best morning afternoon
+    evening day ok okay yes sure ta lovely appreciate sorry help helping need needs want wants wanted
+    like liked know knows think tell told say says said ask asked asking let lets got getting gets give
+    given go goes going gone come comes came make makes made see seen look looking looks try tried
+    trying use using used way thing things something anything nothing someone really just also still
+    already now then today soon time times able im ive id ill youre youve youll dont doesnt didnt cant
+    couldnt wont wouldnt isnt arent wasnt havent hasnt whats thats theres hes shes theyre weve were lot
+    bit maybe actually right well good great happy hope hoping happen happens happened new old one two
+    three first last next much does did doing done having being us many any some user users assistant
+    agent customer customers people
+"""
+"""Common in requests of any kind, beside the usual stop words."""
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_NOT_DONE = re.compile(
+    r"\b(?:unfortunately|unable|afraid|impossible|failed|rejected|denied|cannot|can['’]?t|couldn['’]?t|"
+    r"could not|"
+    r"(?:not|isn['’]?t|wasn['’]?t) (?:able|possible|allowed|available)|too late|no longer)\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A sentence of a trace, as a source of words. `weight` is at most 1."""
+
+    text: str
+    weight: float = 1.0
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return frozenset(ENGLISH_STOP_WORDS) | frozenset(_TALK.split())
+
+
+@lru_cache(maxsize=50_000)
+def stem(word: str) -> str:
+    """One key for the forms of an English word; other languages keep their words nearly whole."""
+    word = word.casefold().replace("’", "'").removesuffix("'s").replace("'", "")
+    for suffix, instead in (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", "")):
+        if word.endswith(suffix) and len(word) - len(suffix) >= 3 and not word.endswith("ss"):
+            word = word.removesuffix(suffix) + instead
+            break
+    if len(word) > 4 and word[-1] == word[-2]:
+        word = word[:-1]
+    return word[:-1] if len(word) > 3 and word.endswith("e") else word
+
+
+@lru_cache(maxsize=50_000)
+def terms(text: str) -> tuple[tuple[Term, str], ...]:
+    """Every telling word and pair of adjacent telling words, with the words as they stand in `text`."""
+    found: list[tuple[Term, str]] = []
+    before: tuple[str, int] | None = None
+    for match in _WORD.finditer(text):
+        word = match[0]
+        plain = word.casefold().replace("’", "'")
+        if len(plain) < 2 or "'" in plain or plain in _stop_words():
+            continue
+        found.append(((stem(word),), word))
+        # Adjacent means that nothing but a space lies between.
+        if before is not None and text[before[1] : match.start()] == " ":
+            pair = (stem(before[0]), stem(word))
+            if pair[0] != pair[1]:
+                found.append((pair, f"{before[0]} {word}"))
+        before = (word, match.end())
+    return tuple(found)
+
+
+class Vocabulary:
+    """The terms of groups that stand beside each other.
+
+    `groups` holds, for each group, the passages of each of its traces.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[Sequence[Passage]]]) -> None:
+        self._forms: dict[Term, Counter[str]] = {}
+        self._shares = [self._count(traces) for traces in groups]
+        self._scores = [self._score(shares, len(groups[i])) for i, shares in enumerate(self._shares)]
+
+    def _count(self, traces: Sequence[Sequence[Passage]]) -> dict[Term, float]:
+        total: Counter[Term] = Counter()
+        for passages in traces:
+            strongest: dict[Term, float] = {}
+            for passage in passages:
+                for term, form in terms(passage.text):
+                    strongest[term] = max(strongest.get(term, 0.0), passage.weight)
+                    self._forms.setdefault(term, Counter())[form] += 1
+            for term, weight in strongest.items():
+                total[term] += weight  # type: ignore[assignment]
+        return {term: count / max(len(traces), 1) for term, count in total.items()}
+
+    def _score(self, shares: Mapping[Term, float], traces: int) -> dict[Term, float]:
+        least = max(_MIN_SHARE, 1.5 / traces) if traces > 3 else 0.0
+        scores = {}
+        for term, share in shares.items():
+            if share < least or self._is_name(term, share):
+                continue
+            everywhere = sum(other.get(term, 0.0) for other in self._shares) / len(self._shares)
+            # With no siblings to differ from, what is common is what it is about.
+            contrast = math.log((share + _FLOOR) / (everywhere + _FLOOR)) if len(self._shares) > 1 else 1.0
+            if contrast > 0:
+                scores[term] = share * contrast * (1.3 if len(term) == 2 else 1.0)
+        return scores
+
+    def _is_name(self, term: Term, share: float) -> bool:
+        """Whether a term looks like somebody's name: always with a capital, and not in many traces."""
+        forms = self._forms[term]
+        capital = sum(count for form, count in forms.items() if form[:1].isupper() and form[1:].islower())
+        return share < 0.3 and len(term) == 1 and sum(forms.values()) > 3 and capital >= 0.95 * forms.total()
+
+    def scores(self, group: int) -> Mapping[Term, float]:
+        return self._scores[group]
+
+    def ranked(self, group: int, most: int = 12) -> list[str]:
+        """The group's most telling terms as people write them, best first, no word twice."""
+        scores = self._scores[group]
+        ranked = sorted(scores, key=lambda term: (-scores[term], term))
+        chosen: list[Term] = []
+        for term in ranked:
+            if any(set(term) & set(other) for other in chosen):
+                continue
+            # 'address' reads better as 'delivery address' where that is what most of them say.
+            longer = [
+                t for t in ranked if len(t) == 2 and set(term) < set(t) and scores[t] > 0.45 * scores[term]
+            ]
+            longer = [t for t in longer if not any(set(t) & set(other) for other in chosen)]
+            chosen.append(longer[0] if longer else term)
+            if len(chosen) == most:
+                break
+        return [self._written(term) for term in chosen]
+
+    def _written(self, term: Term) -> str:
+        forms: Counter[str] = Counter()
+        for form, count in self._forms[term].items():
+            forms[form if form.isupper() and len(form) > 1 else form.lower()] += count
+        return min(forms, key=lambda form: (-forms[form], len(form), form))
+
+
+def name_groups(
+    vocabulary: Vocabulary,
+    groups: Iterable[int],
+    examples: Mapping[int, str],
+    marks: Mapping[int, str],
+    taken: Iterable[str] = (),
+) -> list[str]:
+    """A distinct name for every group: its best terms in title case, then its mark in brackets.
+
+    A group without telling terms is called by the first words of its example.
+    """
+    used = {name.casefold() for name in taken}
+    names = []
+    for group in groups:
+        ranked = vocabulary.ranked(group)
+        choices = [f"{ranked[0]} and {second}" for second in ranked[1:]] or ranked[:1]
+        choices.append(" ".join(_WORD.findall(examples[group])[:4]))
+        plain = next((choice for choice in reversed(choices) if choice), "group")
+        choices += [f"{plain} {number}" for number in range(2, len(used) + 3)]
+        mark = f" ({marks[group]})" if group in marks else ""
+        tries = (clean_name(_title(choice) + mark) for choice in choices if choice)
+        name = next(name for name in tries if name and name.casefold() not in used)
+        used.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def describe(terms: Sequence[str], example: str, *, lead: str) -> str:
+    """One sentence: `lead` the terms, and an example's own words."""
+    about = _listed(terms)
+    sentence = f"{lead} about {about}" if about else lead
+    example = " ".join(example.split())
+    if len(example) > _EXAMPLE_CHARS:
+        example = example[:_EXAMPLE_CHARS].rpartition(" ")[0] + "…"
+    return clean_description(f"{sentence}, for example: “{example}”." if example else f"{sentence}.")
+
+
+def quote(lines: Lines, scores: Mapping[Term, float]) -> tuple[str, str]:
+    """The most typical sentence of a trace, verbatim and at most `QUOTE_CHARS` long, and its span's id."""
+    best, found = -1.0, ("", "")
+    for kind, text, span_id in lines:
+        if kind == "cut":
+            continue
+        for start, end in sentence_spans(text):
+            piece = _cut(text[start:end].strip())
+            if not _WORD.search(piece):
+                continue
+            worth = typical(piece, scores) * (0.5 if kind in ("tool", "facts") else 1.0)
+            if worth > best:
+                best, found = worth, (piece, span_id)
+    return found
+
+
+def typical(text: str, scores: Mapping[Term, float]) -> float:
+    """How much of what sets a group apart `text` says, for its length."""
+    told = sum(scores.get(term, 0.0) for term in {term for term, _ in terms(text)})
+    return told / (1 + len(text) / QUOTE_CHARS)
+
+
+def not_done(text: str) -> bool:
+    """Whether an answer reads like one that could not do what was asked (English only)."""
+    return _NOT_DONE.search(text) is not None
+
+
+def _cut(text: str) -> str:
+    if len(text) <= QUOTE_CHARS:
+        return text
+    head = text[:QUOTE_CHARS].rpartition(" ")[0]
+    return head if len(head) > QUOTE_CHARS // 2 else text[:QUOTE_CHARS]
+
+
+def _title(text: str) -> str:
+    return " ".join(
+        word if word == "and" or word.isupper() else word[:1].upper() + word[1:] for word in text.split()
+    )
+
+
+def _listed(items: Sequence[str]) -> str:
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,0 +1,221 @@
+"""The `local` engine: categories without a model behind a network, found by embedding and clustering.
+
+What it can't do, a language model can: it does not read the instructions (only whether they ask for
+failures, see `local_model`), names categories by their telling words, marks outcomes by errors and English
+words of regret, and extracts no attributes.
+
+All work runs in one spawned child process, which gets plain data: the process that owns an embedded
+ClickHouse must not fork and should not wait for arithmetic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tracetaxa.errors import EngineUnavailable, RunFailed
+from tracetaxa.records import Assignment, Brief, Spend, Taxonomy, TraceRow
+
+if TYPE_CHECKING:
+    from tracetaxa.analyze.local_model import LocalModel
+    from tracetaxa.analyze.texts import Embedder
+    from tracetaxa.protocols import Progress
+
+T = TypeVar("T")
+
+LoadEmbedder = Callable[[], "Embedder"]
+"""Importable by name in another process: a function, or a `functools.partial` of one."""
+
+_NEEDED = ("numpy", "scipy", "sklearn")
+
+
+class LocalEngine:
+    """`Engine` without a key or a network.
+
+    `discover` learns from its traces; `assign` then places traces among them, the same ones by what is
+    already known. With a taxonomy that this engine did not find, `assign` first recognises its categories
+    by name and description in the traces it is given. One engine serves one run at a time. `close` ends the
+    child process.
+    """
+
+    name = "local"
+    prices_known = True
+    prompt_fingerprints: Mapping[str, str] = {}
+
+    def __init__(
+        self,
+        load_embedder: LoadEmbedder,
+        *,
+        models: tuple[str, ...] = (),
+        texts_per_step: int = 256,
+        traces_per_batch: int = 200,
+        learned_from: int = 2000,
+    ) -> None:
+        """`load_embedder` is called in the child process, once. `models` names what it will load, for the
+        record.
+
+        Progress is told every `texts_per_step` embedded texts; `assign` gives batches of
+        `traces_per_batch`; a taxonomy found elsewhere is recognised in at most `learned_from` traces.
+        Raises EngineUnavailable.
+        """
+        missing = [package for package in _NEEDED if find_spec(package) is None]
+        if missing:
+            raise EngineUnavailable(
+                f"the local engine needs {' and '.join(missing)}: pip install 'tracetaxa[local]'"
+            )
+        self.models = models
+        self._load_embedder = load_embedder
+        self._texts_per_step = texts_per_step
+        self._traces_per_batch = traces_per_batch
+        self._learned_from = learned_from
+        self._pool: ProcessPoolExecutor | None = None
+        self._taxonomy: Taxonomy | None = None
+        """What the child knows the place of."""
+
+    @property
+    def spend(self) -> Spend:
+        """Nothing, ever."""
+        return Spend()
+
+    async def discover(self, traces: Sequence[TraceRow], brief: Brief, progress: Progress) -> Taxonomy:
+        """Categories that set the traces apart, and those within each.
+
+        Raises RunFailed when the child process dies, EngineUnavailable when it lacks a package.
+        """
+        await self._embed(traces, None, progress)
+        progress("cluster", 0, 1)
+        taxonomy = await self._call(_discover, brief)
+        progress("cluster", 1, 1)
+        self._taxonomy = taxonomy
+        return taxonomy
+
+    async def assign(
+        self, traces: Sequence[TraceRow], taxonomy: Taxonomy, brief: Brief, progress: Progress
+    ) -> AsyncIterator[list[Assignment]]:
+        """Each trace's category by the nearest traces of the sample; raises as `discover` does."""
+        if taxonomy != self._taxonomy:
+            step = -(-len(traces) // self._learned_from) or 1
+            await self._embed(traces[::step], taxonomy, progress)
+            await self._call(_adopt, taxonomy, brief)
+            self._taxonomy = taxonomy
+        progress("assign", 0, len(traces))
+        for start in range(0, len(traces), self._traces_per_batch):
+            batch = traces[start : start + self._traces_per_batch]
+            verdicts = await self._call(_assign, [_plain(row) for row in batch])
+            progress("assign", start + len(batch), len(traces))
+            yield verdicts
+
+    async def close(self) -> None:
+        """When it returns the child process has ended; what it was doing is finished first."""
+        pool, self._pool, self._taxonomy = self._pool, None, None
+        if pool is not None:
+            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+
+    async def _embed(self, traces: Sequence[TraceRow], taxonomy: Taxonomy | None, progress: Progress) -> None:
+        self._taxonomy = None
+        waiting = total = await self._call(_load, [_plain(row) for row in traces], taxonomy)
+        progress("embed", 0, total)
+        while waiting:
+            waiting = await self._call(_embed, self._texts_per_step)
+            progress("embed", total - waiting, total)
+
+    async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run `work` in the child, which is started when there is none."""
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                max_workers=1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start,
+                initargs=(self._load_embedder,),
+            )
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+        except BrokenProcessPool as error:
+            pool, self._pool, self._taxonomy = self._pool, None, None
+            pool.shutdown(wait=False)
+            raise RunFailed(
+                "the local engine's process ended unexpectedly, most likely for lack of memory: "
+                "run again with a smaller sample"
+            ) from error
+
+
+# ----------------------------------------------------------------------------------------- in the child
+
+_Plain = tuple[str, tuple[tuple[str, str, str], ...], tuple[str, ...], bool]
+
+
+def _plain(row: TraceRow) -> _Plain:
+    """Of a trace: id, digest lines as (kind, text, span id), tools, whether it failed."""
+    lines = tuple(zip(row.digest_kinds, row.digest_texts, row.digest_span_ids, strict=True))
+    return row.trace_id, lines, row.tools, row.error_count > 0 or row.status == "Error"
+
+
+_load_embedder: LoadEmbedder | None = None
+_model: LocalModel | None = None
+
+
+def _start(load_embedder: LoadEmbedder) -> None:
+    global _load_embedder
+    _load_embedder = load_embedder
+    # The owner decides when to stop; Ctrl-C reaches the whole process group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_owner, daemon=True).start()
+
+
+def _end_with_owner() -> None:
+    """An owner that was killed can't shut its child down."""
+    owner = multiprocessing.parent_process()
+    if owner is not None:
+        wait([owner.sentinel])
+        os._exit(1)
+
+
+def _the_model() -> LocalModel:
+    global _model
+    if _model is None:
+        # Loaded first: only the thread pools of libraries that are there already can be limited.
+        import scipy.linalg  # noqa: F401
+        import sklearn.cluster  # noqa: F401
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        from tracetaxa.analyze.local_model import LocalModel
+
+        # Arithmetic on several threads sums in another order each time, and spins while it waits.
+        threadpool_limits(1)
+        if _load_embedder is None:
+            raise RuntimeError("the child was not started by LocalEngine")
+        _model = LocalModel(_load_embedder())
+    return _model
+
+
+def _load(traces: Sequence[_Plain], taxonomy: Taxonomy | None) -> int:
+    from tracetaxa.analyze.represent import Document
+
+    return _the_model().load([Document(*trace) for trace in traces], taxonomy)
+
+
+def _embed(most: int) -> int:
+    return _the_model().embed(most)
+
+
+def _discover(brief: Brief) -> Taxonomy:
+    return _the_model().discover(brief)
+
+
+def _adopt(taxonomy: Taxonomy, brief: Brief) -> None:
+    _the_model().adopt(taxonomy, brief)
+
+
+def _assign(traces: Sequence[_Plain]) -> list[Assignment]:
+    from tracetaxa.analyze.represent import Document
+
+    return _the_model().assign([Document(*trace) for trace in traces])
