@@ -1,0 +1,1 @@
+"""Benchmarks, and loaders of real data. Not part of the installed package."""
