@@ -1,8 +1,8 @@
 """Finds closed traces and writes their newest revision.
 
 State lives in ClickHouse only: `trace_activity` says when spans arrived, `traces` says up to which arrival
-each trace is assembled; the difference is the work. A killed assembler starts where the tables say, and a span
-that arrives late makes a new revision.
+each trace is assembled; the difference is the work. A killed assembler starts where the tables say, and a
+span that arrives late makes a new revision.
 """
 
 from __future__ import annotations
