@@ -36,7 +36,20 @@ KINDS = {
     ("Delivery", "Late parcel"): "My {} parcel should have arrived on Monday, where is it?",
     ("Delivery", "Wrong address"): "The courier took my {} parcel to the wrong address",
 }
-COLOURS = ("red", "blue", "green", "old", "new", "black", "white", "silver", "large", "small", "first", "second")
+COLOURS = (
+    "red",
+    "blue",
+    "green",
+    "old",
+    "new",
+    "black",
+    "white",
+    "silver",
+    "large",
+    "small",
+    "first",
+    "second",
+)
 
 
 def traces() -> list[TraceRow]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -188,21 +188,17 @@ def test_query_json_is_clickhouses_shape(product: Product) -> None:
     assert answer["rows"] == 1
 
 
+REFUSED = ("SELECT file('/etc/passwd')", "SELECT 1; DROP TABLE otel_traces")
+
+
 @pytest.mark.parametrize("serving", [True, False])
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT file('/etc/passwd')",
-        "SELECT 1; DROP TABLE otel_traces",
-        "DROP TABLE otel_traces",
-        "SELECT * FROM url('http://localhost')",
-    ],
-)
-def test_query_refuses_what_is_not_a_harmless_select(product: Product, serving: bool, sql: str) -> None:
+def test_query_refuses_what_is_not_a_harmless_select(product: Product, serving: bool) -> None:
+    """Through the service and on the database itself; test_guard.py has the long list."""
     assert product.run("migrate").returncode == 0
-    with product.serve() if serving else open(os.devnull):
-        refused = product.run("query", sql)
-        assert (refused.returncode, refused.stdout) == (2, "")
+    with product.serve() if serving else contextlib.nullcontext():
+        for sql in REFUSED:
+            refused = product.run("query", sql)
+            assert (refused.returncode, refused.stdout) == (2, "")
         assert product.rows("SELECT count() AS n FROM otel_traces") == [{"n": 0}]
 
 

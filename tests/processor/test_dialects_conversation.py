@@ -160,6 +160,21 @@ def test_what_was_said_before_the_trace_has_no_time() -> None:
     assert times == [("Hi", 0), ("Hello", 0), ("Cancel it", chat.start_ns), ("Done", chat.end_ns)]
 
 
+def test_tools_used_before_the_trace_are_not_its_own() -> None:
+    spans = Spans()
+    root = spans.agent()
+    earlier = [
+        user("Where is it?"),
+        calls("get_order", {"id": 1}, "c1"),
+        returns("on its way", "c1"),
+        assistant("Soon."),
+    ]
+    spans.chat(root, [*earlier, user("Then cancel it")], [calls("cancel_order", {"id": 1}, "c2")])
+    spans.tool(root, "cancel_order", **{"gen_ai.tool.call.id": "c2"})
+    trace = spans.read()
+    assert (trace.tools, trace.tool_calls, trace.input) == (("cancel_order",), 1, "Then cancel it")
+
+
 def test_a_sub_agents_task_is_not_what_the_user_said() -> None:
     spans = Spans()
     outer = spans.agent(seconds=20)

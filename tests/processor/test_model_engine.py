@@ -200,7 +200,11 @@ def named(*names: str) -> Answer:
         if "categories" not in schema["properties"]:
             return oracle(messages, schema)
         kinds = re.findall(r"^(k\d+) ", messages[1]["content"], re.MULTILINE)
-        return {"categories": [{"name": n, "description": "D.", "kinds": [k]} for n, k in zip(names, kinds, strict=False)]}
+        return {
+            "categories": [
+                {"name": n, "description": "D.", "kinds": [k]} for n, k in zip(names, kinds, strict=False)
+            ]
+        }
 
     return answer
 

@@ -1,6 +1,5 @@
 """The SQL endpoint as its clients see it: a real server, the real engine, unmodified ClickHouse clients."""
 
-
 from __future__ import annotations
 
 import asyncio

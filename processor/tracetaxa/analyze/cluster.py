@@ -59,7 +59,7 @@ _SMALL = 20
 _MOST_SMALL = 150
 _RESTARTS = 5
 _SILHOUETTES = 2000
-_ENOUGH = 0.87
+_ENOUGH = 0.92
 """The fewest clusters whose silhouette is this part of the best one's are enough."""
 _VOTERS = 15
 _FAR_NEIGHBOURS = 5

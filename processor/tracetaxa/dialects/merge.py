@@ -33,6 +33,8 @@ def read_trace(spans: Sequence[Span]) -> Trace:
     nesting = _Nesting.of(tree, readings)
     root = tree.spans[tree.root]
     turns, llm_calls, runs = _conversation(tree, readings, nesting)
+    # Turns without a time were said before this trace began.
+    used = [turn.tool for turn in turns if turn.tool and turn.time_ns]
     errors = [span for span in tree.spans if failed(span)]
     named = [reading for reading in readings if reading.kind != "other"] + readings
     return Trace(
@@ -49,8 +51,8 @@ def read_trace(spans: Sequence[Span]) -> Trace:
         status=_status(tree),
         is_agent=any(reading.kind in ("model", "tool", "agent") for reading in readings),
         llm_calls=llm_calls,
-        tool_calls=runs or sum(turn.role == "tool" for turn in turns),
-        tools=tuple(dict.fromkeys(turn.tool for turn in turns if turn.tool)),
+        tool_calls=runs or sum(turn.role == "tool" and turn.time_ns > 0 for turn in turns),
+        tools=tuple(dict.fromkeys(used)),
         last_tool_before_error=_last_tool_before_error(tree, readings, turns),
         usage=_usage(readings, nesting),
         feedback={name: score for reading in readings for name, score in reading.feedback.items()},

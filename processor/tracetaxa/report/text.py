@@ -89,7 +89,7 @@ def _facts(report: Document, question: str) -> list[tuple[str, str]]:
         latency = f"p50 {fmt.duration(totals['p50_ms'])}, p95 {fmt.duration(totals['p95_ms'])}"
         rows += [
             ("overall", f"errors {fmt.percent(totals['error_rate'])}, {latency}"),
-            ("used", f"tokens {tokens}, cost {fmt.cost(totals['cost_usd'])}"),
+            ("agents used", f"tokens {tokens}, cost {fmt.cost(totals['cost_usd'])}"),
         ]
     if spend["calls"]:
         tokens = f"{fmt.count(spend['input_tokens'])} tokens in, {fmt.count(spend['output_tokens'])} out"

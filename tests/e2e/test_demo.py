@@ -7,16 +7,28 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from bench.loaders import available
 
 from tracetaxa.demo.child import child_environment
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
-pytest.importorskip("chdb", reason="the demo needs the embedded database: tracetaxa[embedded]")
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+KINDS_AMI = 0.75
+PEAK_MB = 1500
+
+
+def agreement(output: str) -> tuple[float, float]:
+    """Adjusted mutual information of kinds and of sub-behaviours, as printed."""
+    match = re.search(r"adjusted mutual information  kinds (\d\.\d\d)  sub-behaviours (\d\.\d\d)", output)
+    assert match
+    return float(match[1]), float(match[2])
 
 
 def environment() -> dict[str, str]:
@@ -26,9 +38,9 @@ def environment() -> dict[str, str]:
 
 
 def demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tracetaxa.cli", "demo", "--directory", str(directory), *arguments]
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", "bench.demo", "--directory", str(directory), *arguments],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -51,9 +63,7 @@ def test_what_is_sent_is_stored_labelled_and_reported(tmp_path: Path) -> None:
     assert process.returncode == 0, log
     assert "DIFFERENT" not in output
     assert re.findall(r"(\d[\d,]*) +(\d[\d,]*) +same$", output, re.M)[-1] == ("84", "84")
-    match = re.search(r"adjusted mutual information  kinds (\d\.\d\d)  sub-behaviours (\d\.\d\d)", output)
-    assert match
-    assert float(match[1]) > 0.3
+    assert agreement(output)[0] > 0.3
     page = tmp_path / "demo" / "report.html"
     assert str(page) in output
     assert "<html" in page.read_text("utf-8")
@@ -78,3 +88,19 @@ def test_an_interrupt_stops_the_service_too(tmp_path: Path, how: str) -> None:
     assert "interrupted; the service has stopped" in log
     assert not process_is_alive(service)
     assert output == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [(), ("--seed", "1"), ("--data", str(DATA))], ids=["0", "1", "real"])
+def test_the_whole_demo_finds_what_is_there(tmp_path: Path, arguments: Sequence[str]) -> None:
+    """What `make demo` shows: kinds found, every span accounted for, memory bounded."""
+    if "--data" in arguments and not available(DATA):
+        pytest.skip("the real runs are not beside this checkout")
+    with demo(tmp_path / "demo", *arguments) as process:
+        output, log = process.communicate()
+    assert process.returncode == 0, log
+    assert "DIFFERENT" not in output
+    assert agreement(output)[0] >= KINDS_AMI
+    peak = re.search(r"peak memory ([\d,]+) MB", output)
+    assert peak
+    assert int(peak[1].replace(",", "")) < PEAK_MB

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="the [local] extra is not installed")
+
+from sklearn.metrics import adjusted_mutual_info_score
+
+from tracetaxa.analyze.cluster import (
+    Matrix,
+    Neighbourhood,
+    Reach,
+    Space,
+    clusters,
+    nearest,
+    renumbered,
+    small_clusters,
+    smoothed,
+    unit,
+)
+
+
+def blobs(
+    sizes: list[int], spread: float = 0.25, dimensions: int = 40, seed: int = 0
+) -> tuple[Matrix, Matrix]:
+    """Unit vectors around random centres, and the centre of each."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(len(sizes)), sizes)
+    centres = unit(rng.normal(size=(len(sizes), dimensions)))
+    points = unit(
+        centres[truth] + spread * rng.normal(size=(len(truth), dimensions)) / np.sqrt(dimensions) * 4
+    )
+    order = rng.permutation(len(truth))
+    return points[order], truth[order]
+
+
+def test_nearest_is_what_sorting_finds() -> None:
+    points, _ = blobs([40, 60])
+    likeness, rows = nearest(points, points, 5, skip=np.arange(100))
+    table = points @ points.T
+    np.fill_diagonal(table, -np.inf)
+    np.testing.assert_allclose(likeness, -np.sort(-table, axis=1)[:, :5], atol=1e-6)
+    np.testing.assert_allclose(np.take_along_axis(table, rows, axis=1), likeness, atol=1e-6)
+
+
+def test_more_neighbours_than_there_are() -> None:
+    points, _ = blobs([3])
+    assert nearest(points, points, 10)[1].shape == (3, 3)
+
+
+def test_skewed_blobs_are_found_with_their_number() -> None:
+    points, truth = blobs([300, 120, 60, 30, 15])
+    labels, apart = clusters(Space.fit(points, 0).place(points), 10, 0)
+    assert labels.max() + 1 == 5
+    assert adjusted_mutual_info_score(truth, labels) > 0.95
+    assert apart > 0.3
+
+
+def test_the_same_seed_gives_the_same_clusters() -> None:
+    points, _ = blobs([80, 50, 40], spread=0.6)
+    first, again = (clusters(Space.fit(points, 3).place(points), 8, 3) for _ in range(2))
+    assert np.array_equal(first[0], again[0])
+    assert first[1] == again[1]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 50])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 30])
+def test_never_more_clusters_than_asked_or_points(count: int, most: int) -> None:
+    points, _ = blobs([count])
+    labels, _ = clusters(Space.fit(points, 0).place(points), most, 0)
+    assert len(labels) == count
+    assert sorted(set(labels.tolist())) == list(range(labels.max() + 1))
+    assert labels.max() + 1 <= min(most, count)
+
+
+@pytest.mark.parametrize("vector", [[0.0, 0.0], [0.6, 0.8]])
+def test_identical_points_are_one_cluster(vector: list[float]) -> None:
+    points = np.tile(np.array(vector, dtype=np.float32), (50, 1))
+    space = Space.fit(points, 0)
+    labels, apart = clusters(space.place(points), 10, 0)
+    assert set(labels.tolist()) == {0}
+    assert apart == 0
+    assert set(small_clusters(space.place(points), 0).tolist()) == {0}
+
+
+def test_smoothing_keeps_unit_length_and_draws_neighbours_together() -> None:
+    points, truth = blobs([50, 50], spread=0.8)
+    moved = smoothed(points)
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 1, atol=1e-6)
+    same = truth[:, None] == truth[None]
+    assert (moved @ moved.T)[same].mean() > (points @ points.T)[same].mean()
+
+
+def test_voters_exclude_the_trace_itself() -> None:
+    points, truth = blobs([30, 30])
+    mislabelled = truth.copy()
+    mislabelled[0] = 1 - truth[0]
+    labels, sure = Neighbourhood(points, mislabelled).vote(points, skip=np.arange(60))
+    assert labels.tolist() == truth.tolist()
+    assert (sure > 0.8).all()
+    assert (sure < 1).all()
+
+
+def test_nobody_to_vote() -> None:
+    none = Neighbourhood(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))
+    labels, sure = none.vote(np.ones((3, 2)), skip=np.full(3, -1))
+    assert labels.tolist() == [-1, -1, -1]
+    assert sure.tolist() == [0, 0, 0]
+    alone = Neighbourhood(np.ones((1, 2)), np.zeros(1, dtype=np.int64))
+    assert alone.vote(np.ones((1, 2)), skip=np.zeros(1, dtype=np.int64))[0].tolist() == [-1]
+
+
+def test_what_is_like_nothing_is_beyond_reach() -> None:
+    points, _ = blobs([100, 100], spread=0.3)
+    reach = Reach.fit(points)
+    strangers = unit(np.random.default_rng(5).normal(size=(20, 40)))
+    assert (reach.likeness(strangers, skip=np.full(20, -1)) < reach.least).mean() > 0.9
+    assert (reach.likeness(points, skip=np.arange(200)) < reach.least).mean() < 0.02
+
+
+def test_small_samples_have_no_strangers() -> None:
+    points, _ = blobs([4])
+    reach = Reach.fit(points)
+    assert (reach.likeness(-points, skip=np.full(4, -1)) >= reach.least).all()
+
+
+def test_renumbered_by_size_without_the_small() -> None:
+    assert renumbered(np.array([5, 5, 7, 7, 7, 9]), 2, 3).tolist() == [4, 4, 3, 3, 3, -1]
+    assert renumbered(np.array([], dtype=np.int64), 2, 0).tolist() == []
