@@ -20,6 +20,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 from otlp import CHAT, request, span
+from shapes import assert_shape
 from tracetaxa.demo.child import wait_until_assembled
 from tracetaxa.testing import Failure, OracleModel, ScriptedModel
 
@@ -86,6 +87,7 @@ def test_ready_status_and_pages(product: Product) -> None:
     with product.serve() as service:
         assert set(service.endpoints) == {"grpc", "api", "sql", "health"}
         status = service.status()
+        assert_shape("status", status)
         assert {
             k: status[k] for k in ("open_traces", "closed_traces", "unlabelled", "unforwarded", "last_error")
         } == {
@@ -112,12 +114,6 @@ def test_an_empty_window_is_an_empty_report(product: Product) -> None:
         assert (report.returncode, "nothing to report" in " ".join(report.stdout.split())) == (0, True)
 
 
-RESULT_FIELDS = [
-    "run_id", "analysis", "status", "window_start", "window_end", "engine", "selected", "sampled", "labelled",
-    "abstained", "still_open", "input_tokens", "output_tokens", "cost_usd", "report_path", "error",
-]  # fmt: skip
-
-
 def test_spans_in_labels_out_while_serving(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
     """The main job on a handful of traces, with a model, everything asked while the service runs."""
 
@@ -132,7 +128,7 @@ def test_spans_in_labels_out_while_serving(product: Product, monkeypatch: pytest
             send_chats(service.endpoints["grpc"])
             assembled(service, 8)
             result = product.json("analyze", "topics", "--format", "json")
-            assert list(result) == RESULT_FIELDS
+            assert_shape("analyze", result)
             assert (result["status"], result["engine"], result["labelled"]) == ("complete", "openai", 8)
             assert result["input_tokens"] == model.usage.input_tokens > 0
             labels = product.rows(
@@ -151,6 +147,7 @@ def test_spans_in_labels_out_while_serving(product: Product, monkeypatch: pytest
             )
             assert view == [{"category": "Refunds", "spans": 8}, {"category": "Tracking", "spans": 8}]
             document = product.json("report", "--format", "json")
+            assert_shape("report", document)
             assert [c["name"] for c in document["categories"]] == ["Refunds", "Tracking"]
             assert document["categories"][0]["error_rate"] == 1.0
             code, page = get(service.endpoints["api"], result["report_path"])
@@ -161,6 +158,7 @@ def test_spans_in_labels_out_while_serving(product: Product, monkeypatch: pytest
                 == document
             )
             shown = product.json("trace", "2".zfill(32), "--format", "json")
+            assert_shape("trace", shown)
             assert shown["labels"][0]["category"] == "Refunds"
             text = product.run("trace", "0000000000000000000000000000000a1"[:32])
             assert text.returncode == 1
@@ -186,6 +184,7 @@ def test_query_json_is_clickhouses_shape(product: Product) -> None:
     assert answer["meta"] == [{"name": "n", "type": "UInt64"}, {"name": "s", "type": "String"}]
     assert answer["data"] == [{"n": 18446744073709551615, "s": "x"}]
     assert answer["rows"] == 1
+    assert_shape("query", answer)
 
 
 REFUSED = ("SELECT file('/etc/passwd')", "SELECT 1; DROP TABLE otel_traces")
