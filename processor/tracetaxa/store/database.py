@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,20 @@ _BUSY_CODES = frozenset({159, 202, 209, 210, 241, 242, 243, 252, 319, 425, 999})
 read-only tables, no space, lost connections (src/Common/ErrorCodes.cpp)."""
 _REFUSED_CODES = frozenset({164, 497})
 """READONLY and ACCESS_DENIED."""
+_LOGIN_CODES = frozenset({192, 193, 194, 516})
+"""UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD and AUTHENTICATION_FAILED."""
+_UNKNOWN_DATABASE = 81
+_PROXY_STATUS = re.compile(r"HTTP status (429|5\d\d)")
+_INSERT_SETTINGS = {
+    # Newer servers put small inserts into a queue of their own by default; what we write is read at once.
+    "async_insert": 0,
+    # Over HTTP, an error after the first byte of the answer would look like success.
+    "wait_end_of_query": 1,
+}
+
+# They warn of each request that fails, with all its parameters, and then raise it: it is told once, by us.
+for _name in ("clickhouse_connect.driver", "urllib3.connectionpool"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 @cache
@@ -49,11 +64,27 @@ def statement(name: str) -> str:
 
 
 class ClickHouse:
-    """Thread-safe, and usable from one event loop. `close` may be called twice."""
+    """Thread-safe, and usable from one event loop. `close` may be called twice.
 
-    def __init__(self, dsn: Dsn, database: str, readers: int = 4) -> None:
+    connect_timeout_seconds, silence_timeout_seconds: how long a server may take to be reached, and to say
+    nothing while it works (it reports progress at shorter intervals), before it counts as gone.
+    """
+
+    def __init__(
+        self,
+        dsn: Dsn,
+        database: str,
+        readers: int = 4,
+        *,
+        connect_timeout_seconds: float = 10,
+        silence_timeout_seconds: float = 60,
+    ) -> None:
         self.dsn = dsn
         self.database = database
+        self._timeouts = {
+            "connect_timeout": connect_timeout_seconds,
+            "send_receive_timeout": silence_timeout_seconds,
+        }
         self._readers = readers
         self._idle: SimpleQueue[Client] = SimpleQueue()
         self._clients: WeakSet[Client] = WeakSet()
@@ -92,10 +123,21 @@ class ClickHouse:
     ) -> ClickHouse:
         """Like `open`, but an embedded database that a service owns is reached through that service.
 
-        Raises NotFound when an embedded database has not been made yet.
+        On a server nothing is created, so a user who may only read is enough. Raises NotFound when the
+        database has not been made yet.
         """
         if dsn.path is None:
-            return cls.open(dsn, database, readers)
+            store = cls(dsn, database, readers)
+            try:
+                store._open_readers()
+            except BaseException as error:
+                store.close()
+                if getattr(error.__cause__, "code", None) == _UNKNOWN_DATABASE:
+                    raise NotFound(
+                        f"there is no database {database} at {dsn} yet: `tracetaxa serve` makes it"
+                    ) from error
+                raise
+            return store
         if not dsn.path.exists():
             raise NotFound(f"there is no database at {dsn.path} yet: `tracetaxa serve` makes it")
         owner = find_owner(dsn.path)
@@ -124,7 +166,7 @@ class ClickHouse:
         options: dict[str, Any] = dict(self.dsn.arguments())
         if not self.dsn.embedded:
             # Without a session several threads may share one client.
-            options |= {"autogenerate_session_id": False, "client_name": "tracetaxa"}
+            options |= {"autogenerate_session_id": False, "client_name": "tracetaxa"} | self._timeouts
         if database is not None:
             options["database"] = database
         try:
@@ -202,7 +244,9 @@ class ClickHouse:
             if self._writer is None:
                 self._writer = self.connect()
             with _typed_errors(self.dsn):
-                self._writer.insert(table, columns, column_names=names, column_oriented=True)
+                self._writer.insert(
+                    table, columns, column_names=names, column_oriented=True, settings=_INSERT_SETTINGS
+                )
 
 
 @contextlib.contextmanager
@@ -213,15 +257,24 @@ def _typed_errors(dsn: Dsn) -> Iterator[None]:
         code = getattr(error, "code", None)
         if isinstance(error, ProgrammingError) and "Cannot lock" in str(error):
             raise StoreUnavailable(f"{dsn} is open in another process") from error
-        unreachable = isinstance(error, OperationalError) and not code
+        # Without a code it is not ClickHouse who answers, but nobody, or a proxy in front of it.
+        unreachable = not code and (isinstance(error, OperationalError) or _PROXY_STATUS.search(str(error)))
         if unreachable or code in _BUSY_CODES:
             raise StoreUnavailable(f"ClickHouse at {dsn} does not answer now: {_plain(error)}") from error
         if code in _REFUSED_CODES:
             raise QueryRefused(_plain(error)) from error
+        if code in _LOGIN_CODES:
+            raise QueryFailed(f"ClickHouse at {dsn} refuses this login: {_plain(error)}") from error
         raise QueryFailed(_plain(error)) from error
 
 
 def _plain(error: Exception) -> str:
-    """ClickHouse's own sentence, without what driver and transport put around it."""
+    """ClickHouse's own sentence, or the system's, without what driver and transport put around it."""
+    cause: BaseException | None = error.__cause__
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return cause.strerror or str(cause)
+        reason = getattr(cause, "reason", None)
+        cause = reason if isinstance(reason, Exception) else cause.__cause__ or cause.__context__
     text = re.sub(r" \(for url [^)]*\)$", "", str(error).strip().split("\n")[0])
     return re.sub(r"^.*?DB::Exception: ", "", text)[:1000]
