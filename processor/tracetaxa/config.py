@@ -109,7 +109,7 @@ class AssemblyConfig(Section):
     """A trace closes this long after its first span at the latest."""
     tick_seconds: Positive = 1.0
     """How often closed traces are looked for."""
-    batch_traces: int = Field(default=500, ge=1)
+    batch_traces: int = Field(default=500, ge=1, le=2000)
     """Traces assembled at once; more costs memory."""
     max_text_chars: int = Field(default=16_384, ge=100)
     """Input and Output of a trace are kept up to this length; its spans keep all."""

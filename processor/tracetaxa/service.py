@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+HEALTH_SECONDS = 5.0
+"""A database that does not answer the health check within this long counts as not working."""
+
 
 def open_store(config: Config, command: str) -> ClickHouse:
     """The database with its schema up to date, for the one process that may change it."""
@@ -195,9 +198,11 @@ class Service:
 
     async def _health(self, store: ClickHouse, request: Request) -> Response:
         try:
-            await store.rows("ping")
-        except StoreError as error:
-            return JSONResponse({"status": "unavailable", "error": str(error)}, status_code=503)
+            async with asyncio.timeout(HEALTH_SECONDS):
+                await store.rows("ping")
+        except (StoreError, TimeoutError) as error:
+            problem = str(error) or "no answer from ClickHouse"
+            return JSONResponse({"status": "unavailable", "error": problem}, status_code=503)
         if self.config.receiver.enabled and "grpc" not in self.endpoints:
             return JSONResponse({"status": "starting"}, status_code=503)
         return JSONResponse({"status": "ok"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -99,6 +100,20 @@ class SpanWriter:
                 f"the spans can't be encoded for ClickHouse: {error}", retryable=False
             ) from error
         except Error as error:
-            raise WriteFailed(f"ClickHouse: {error}", retryable=error.code not in _DATA_ERRORS) from error
+            raise WriteFailed(
+                f"ClickHouse: {_sentence(error)}", retryable=error.code not in _DATA_ERRORS
+            ) from error
         except (ClickHouseError, OSError, MemoryError) as error:
-            raise WriteFailed(f"can't reach ClickHouse: {error!r}", retryable=True) from error
+            raise WriteFailed(f"can't reach ClickHouse: {_sentence(error)}", retryable=True) from error
+
+
+def _sentence(error: BaseException) -> str:
+    """The system's own words for a lost connection, else the first line without the request's URL."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        reason = getattr(cause, "reason", None)
+        cause = reason if isinstance(reason, Exception) else cause.__cause__ or cause.__context__
+    first = (str(error).strip() or repr(error)).split("\n")[0]
+    return re.sub(r"\s*\(for url [^)]*\)|with url: \S+", "", first)

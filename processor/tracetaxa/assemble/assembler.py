@@ -82,15 +82,28 @@ class Assembler:
         while not stopping.is_set():
             try:
                 await self.tick()
-                self.last_error = ""
             except StoreError as error:
-                self.last_error = f"assembly: {error}"
-                log.warning("assembly waits: %s", error)
+                self._note(str(error))
+            except Exception as error:
+                # Whatever it is, the next tick finds the same work again: assembly must not end over it.
+                log.debug("assembly broke", exc_info=error)
+                self._note(f"unexpected {type(error).__name__}: {error}")
+            else:
+                self._note("")
             try:
                 async with asyncio.timeout(self._tick_seconds):
                     await stopping.wait()
             except TimeoutError:
                 continue
+
+    def _note(self, error: str) -> None:
+        """Told once, not at every tick."""
+        told = f"assembly: {error}" if error else ""
+        if told and not self.last_error:
+            log.warning("assembly waits: %s", error)
+        elif self.last_error and not told:
+            log.info("assembly works again")
+        self.last_error = told
 
     async def tick(self) -> int:
         """Assemble every trace that is closed now; returns how many."""
