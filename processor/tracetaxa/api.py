@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tracetaxa.config import parse_analysis
 from tracetaxa.errors import ConfigError, NotFound, StoreUnavailable, TracetaxaError
 from tracetaxa.jobs import RunRequest, parse_time, result_json, run_request
 from tracetaxa.records import ReportRow, RunRow
@@ -159,7 +160,9 @@ _RUN_FIELDS = {
     "engine": str,
     "sample_size": int,
     "seed": int,
+    "definition": dict,
 }
+_KIND_NAMES = {str: "text", int: "a whole number", dict: "an object"}
 
 
 async def _run_request(request: Request) -> RunRequest:
@@ -181,7 +184,8 @@ async def _run_request(request: Request) -> RunRequest:
         if kind is None:
             raise ConfigError(f"unknown field {name!r}; known: {', '.join(_RUN_FIELDS)}")
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise ConfigError(f"{name} must be {'text' if kind is str else 'a whole number'}")
+            raise ConfigError(f"{name} must be {_KIND_NAMES[kind]}")
+    definition = values.get("definition")
     return RunRequest(
         analysis=values["analysis"],
         instructions=values.get("instructions"),
@@ -191,6 +195,7 @@ async def _run_request(request: Request) -> RunRequest:
         engine=values.get("engine"),
         sample_size=values.get("sample_size"),
         seed=values.get("seed"),
+        definition=None if definition is None else parse_analysis(definition | {"name": values["analysis"]}),
     )
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tracetaxa.config import Config, split_endpoint
 from tracetaxa.errors import DatabaseInUse, NotFound, StoreError, TracetaxaError
-from tracetaxa.jobs import build_chat, choose_engine, must_redact
-from tracetaxa.service import open_for_reading, read_token
+from tracetaxa.jobs import build_chat, check_where, choose_engine, must_redact
+from tracetaxa.service import check_exposure, open_for_reading, read_token
 from tracetaxa.store.database import statement
 from tracetaxa.store.dsn import parse_dsn
 from tracetaxa.store.migrate import migrations
@@ -43,7 +43,12 @@ def check_all(config: Config) -> list[Finding]:
     """One finding per thing; the configuration itself is fine, or it would not have been loaded."""
     dsn = parse_dsn(config.store.dsn)
     owner = find_owner(dsn.path) if dsn.path is not None else None
-    findings = [Finding("configuration", True, "read")]
+    findings = [
+        Finding("configuration", True, "read"),
+        _guarded("access", lambda: _access(config)),
+    ]
+    if not findings[-1].ok:
+        return findings
     for part in (_database, _engine, _endpoints, _privacy):
         findings.extend(part(config, owner))
     return findings
@@ -54,6 +59,12 @@ def _guarded(what: str, call: Callable[[], str], advice: str = "") -> Finding:
         return Finding(what, True, call())
     except TracetaxaError as error:
         return Finding(what, False, str(error), advice)
+
+
+def _access(config: Config) -> str:
+    token = read_token(config)
+    check_exposure(config, token)
+    return "with the token of api.token_file" if token else "without a token, from localhost only"
 
 
 def _database(config: Config, owner: Owner | None) -> Iterator[Finding]:
@@ -73,6 +84,13 @@ def _database(config: Config, owner: Owner | None) -> Iterator[Finding]:
         version = asyncio.run(store.rows("ping"))[0]["version"]
         yield Finding("database", True, f"{store.dsn}, ClickHouse {version}, database {store.database}")
         yield _schema(store)
+        if store.dsn.embedded:
+            for analysis in config.analyses:
+                if analysis.filter.where:
+                    yield _guarded(
+                        f"analysis {analysis.name}",
+                        lambda a=analysis: f"filter.where: {asyncio.run(check_where(store, a))}",  # type: ignore[misc]
+                    )
     finally:
         store.close()
 
@@ -92,9 +110,8 @@ def _schema(store: Any) -> Finding:
 
 def _engine(config: Config, owner: Owner | None) -> Iterator[Finding]:
     name = choose_engine(config)
-    yield Finding(
-        "engine", True, f"{name} ({'as configured' if config.llm.engine != 'auto' else 'chosen by auto'})"
-    )
+    how = "chosen by auto from this environment" if config.llm.engine == "auto" else "as configured"
+    yield Finding("engine", True, f"{name} ({how})")
     if name == "local":
         missing = [m for m in ("sklearn", "onnxruntime", "tokenizers") if find_spec(m) is None]
         if missing:
@@ -149,7 +166,6 @@ def _endpoints(config: Config, owner: Owner | None) -> Iterator[Finding]:
             yield Finding(key, False, f"{endpoint}: {error.strerror}", f"stop what uses it, or set {key}")
         else:
             yield Finding(key, True, f"{endpoint} is free")
-    yield _guarded("api.token_file", lambda: "read" if read_token(config) else "none; localhost only")
 
 
 def _privacy(config: Config, owner: Owner | None) -> Iterator[Finding]:

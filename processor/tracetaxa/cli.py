@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import re
 import shutil
 import signal
 import sys
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
     from tracetaxa.config import Config
     from tracetaxa.store.database import ClickHouse
+    from tracetaxa.store.owner import Owner
 
 WIDTH = 80
+SEED = click.IntRange(0, 2**32 - 1)
 QUERY_FORMATS = {
     "text": "PrettyCompactMonoBlock",
     "json": "JSON",
@@ -122,7 +125,7 @@ def serve(config: Config, log_level: str) -> None:
 @click.option("--window", metavar="DURATION", help="Length of the window before its end, such as 24h or 7d.")
 @click.option("--engine", type=click.Choice(["auto", "openai", "local"]), help="Who discovers and assigns.")
 @click.option("--sample-size", type=click.IntRange(min=1), help="Traces that the engine reads.")
-@click.option("--seed", type=int, help="The same seed takes the same sample.")
+@click.option("--seed", type=SEED, help="The same seed takes the same sample.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
 def analyze(
     config: Config,
@@ -153,13 +156,11 @@ def analyze(
         "sample_size": sample_size,
         "seed": seed,
     }
+    _note_unconfigured(config, name)
+    owner = _owner(config)
     with shown_progress(name) as progress:
-        owner = _owner(config)
         if owner and "api" in owner.endpoints:
-            from tracetaxa.remote import run_remotely
-            from tracetaxa.service import read_token
-
-            result = run_remotely(owner.endpoints["api"], read_token(config), request, progress)
+            result = _analyze_there(config, owner, request, progress)
         else:
             result = asyncio.run(_analyze_here(config, request, progress))
     if form == "json":
@@ -169,7 +170,41 @@ def analyze(
     sys.exit(_EXIT_BY_STATUS[result["status"]])
 
 
-def _owner(config: Config) -> Any:
+def _note_unconfigured(config: Config, name: str) -> None:
+    configured = [analysis.name for analysis in config.analyses]
+    if name not in configured:
+        click.echo(
+            f"note: no analysis {name!r} is configured (only {', '.join(configured)}): using the defaults",
+            err=True,
+        )
+
+
+def _analyze_there(config: Config, owner: Owner, request: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """In the service that owns the database, with the analysis as it is configured here."""
+    from tracetaxa.jobs import choose_engine
+    from tracetaxa.remote import run_remotely
+    from tracetaxa.service import read_token, running_configuration
+
+    if owner.configuration != running_configuration(config):
+        click.echo(
+            f"note: the service (process {owner.pid}) runs with other llm or privacy settings than these; "
+            "restart it to apply them",
+            err=True,
+        )
+    definition = config.analysis(request["analysis"]).model_dump(mode="json")
+    request = request | {"definition": definition}
+    result = run_remotely(owner.endpoints["api"], read_token(config), request, progress)
+    wanted = choose_engine(config, request["engine"])
+    if result["engine"] != wanted:
+        click.echo(
+            f"note: the service (process {owner.pid}) chose the {result['engine']} engine by its own "
+            "environment; set OPENAI_API_KEY or OPENAI_BASE_URL where it runs",
+            err=True,
+        )
+    return result
+
+
+def _owner(config: Config) -> Owner | None:
     from tracetaxa.store.dsn import parse_dsn
     from tracetaxa.store.owner import find_owner
 
@@ -315,6 +350,8 @@ def query(config: Config, sql: str, form: str) -> None:
     from tracetaxa.store.guard import Guard
 
     text = sys.stdin.read() if sql == "-" else sql
+    if re.search(r"\bFORMAT\s+\w+[\s;]*$", text, re.IGNORECASE):
+        raise click.UsageError("leave FORMAT out of the query and use --format")
     with reading(config, "query") as store, store.reader() as client:
         settings = {"output_format_json_quote_64bit_integers": 0}
         if store.dsn.embedded:
@@ -358,7 +395,7 @@ def check(config: Config, form: str) -> None:
 @cli.command()
 @click.option("--directory", type=click.Path(path_type=Path, file_okay=False), help="Where to keep the data.")
 @click.option("--traces", type=click.IntRange(min=50), default=500, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--engine", type=click.Choice(["auto", "openai", "local"]), default="auto", show_default=True)
 def demo(directory: Path | None, traces: int, seed: int, engine: str) -> None:
     """Watch it work: a simulated shop agent sends traces, an analysis finds what is in them."""
@@ -372,6 +409,7 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
@@ -380,6 +418,9 @@ def main() -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        click.echo(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True)
         sys.exit(1)
     except TracetaxaError as error:
         click.echo(f"error: {error}", err=True)

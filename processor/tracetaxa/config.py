@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tracetaxa.errors import ConfigError
@@ -155,8 +163,13 @@ class LlmConfig(Section):
     """Prices by model name, over the built-in table."""
 
 
+def _switch(value: Any) -> Any:
+    """YAML reads a bare on as true."""
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+
 class PrivacyConfig(Section):
-    redact: Literal["auto", "on", "off"] = "auto"
+    redact: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
     """Replace e-mail addresses, phone and card numbers and keys before a model or a report sees them;
     `auto` is on unless the engine runs on this machine."""
 
@@ -179,14 +192,17 @@ class FilterConfig(Section):
 class SampleConfig(Section):
     size: int = Field(default=1000, ge=1)
     """Traces that the engine reads; the report speaks for all traces of the window, with intervals."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """The same seed takes the same sample."""
 
 
 class PredefinedCategory(Section):
     name: str = Field(min_length=1)
+    """What the category is called."""
     description: str = ""
+    """What belongs into it, in a sentence."""
     id: Name | None = None
+    """Its id; made from the name when unset."""
 
 
 class TaxonomyConfig(Section):
@@ -202,9 +218,13 @@ class TaxonomyConfig(Section):
 
 class AttributeConfig(Section):
     name: Name
+    """Part of the attribute name: `tracetaxa.<analysis>.attribute.<name>`."""
     type: Literal["boolean", "number", "string", "enum"]
+    """What its values are."""
     values: tuple[str, ...] = ()
+    """The allowed values of an enum."""
     description: str = ""
+    """What the model looks for."""
 
     @model_validator(mode="after")
     def _enum_has_values(self) -> Self:
@@ -231,9 +251,18 @@ class AnalysisConfig(Section):
     sample: SampleConfig = SampleConfig()
     taxonomy: TaxonomyConfig = TaxonomyConfig()
     attributes: tuple[AttributeConfig, ...] = ()
+    """Values that the model extracts from each trace; the local engine extracts none."""
     budget: BudgetConfig = BudgetConfig()
     max_abstained: float = Field(default=0.2, ge=0, le=1)
     """A run that could not label a larger share of its sample ends as `partial`."""
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        names = [attribute.name for attribute in self.attributes]
+        if len(set(names)) < len(names):
+            raise ValueError("two attributes have the same name")
+        self.brief()
+        return self
 
     def brief(self) -> Brief:
         """What the engine is asked."""
@@ -246,7 +275,7 @@ class AnalysisConfig(Section):
             if not identity[0].isalpha():
                 identity = f"c_{identity}"
             if identity in used:
-                raise ConfigError(f"analysis {self.name}: two predefined categories have the id {identity!r}")
+                raise ValueError(f"two predefined categories have the id {identity!r}, or it is reserved")
             used.add(identity)
             predefined.append(Category(identity, category.name, category.description))
         return Brief(
@@ -361,6 +390,16 @@ class Config(BaseSettings):
         if not re.match(NAME_PATTERN, name):
             raise ConfigError(f"{name!r} can't name an analysis: use a-z, 0-9 and _, starting with a letter")
         return AnalysisConfig(name=name)
+
+
+def parse_analysis(values: dict[str, Any]) -> AnalysisConfig:
+    """An analysis from plain values. Raises ConfigError with one line per mistake."""
+    try:
+        return AnalysisConfig(**values)
+    except ValidationError as error:
+        name = values.get("name", "")
+        lines = [f"analysis {name}: {'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
 
 
 def load(path: Path | None = None) -> Config:

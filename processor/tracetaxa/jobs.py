@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -17,8 +18,8 @@ from tracetaxa.analyze.local_engine import LocalEngine
 from tracetaxa.analyze.model_engine import ModelEngine
 from tracetaxa.analyze.redact import redact_row
 from tracetaxa.analyze.run import Job, run_analysis
-from tracetaxa.config import AnalysisConfig, Config, duration_seconds
-from tracetaxa.errors import ConfigError, EngineUnavailable
+from tracetaxa.config import AnalysisConfig, Config, duration_seconds, parse_analysis
+from tracetaxa.errors import ConfigError, EngineUnavailable, QueryFailed, QueryRefused
 from tracetaxa.llm.chat import OpenAIChat
 from tracetaxa.llm.embed import load_embedder
 from tracetaxa.llm.prices import ModelPrice, cost_usd
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from tracetaxa.store.database import ClickHouse
 
 
+LATEST_NS = 2**63 - 1
+"""Times are 64-bit nanoseconds since 1970."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """What a caller of `analyze` may set; None leaves the configured value."""
@@ -47,19 +52,26 @@ class RunRequest:
     engine: str | None = None
     sample_size: int | None = None
     seed: int | None = None
+    definition: AnalysisConfig | None = None
+    """The analysis as the caller has it configured; None: as this process has."""
 
     def window_ns(self, configured: str) -> tuple[int, int]:
-        """[start, end) in nanoseconds. Raises ConfigError."""
-        end = self.window_end_ns if self.window_end_ns is not None else time.time_ns()
-        if self.window_start_ns is not None:
-            start = self.window_start_ns
-        else:
-            try:
-                start = end - duration_seconds(self.window or configured) * 10**9
-            except ValueError as error:
-                raise ConfigError(str(error)) from error
+        """[start, end) in nanoseconds: both ends as given, or one and a length. Raises ConfigError."""
+        start, end = self.window_start_ns, self.window_end_ns
+        if start is not None and end is not None and self.window is not None:
+            raise ConfigError("a window has a start and an end, or one of them and a length: not all three")
+        try:
+            length = duration_seconds(self.window or configured) * 10**9
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        if start is not None and end is None and self.window is not None:
+            end = start + length
+        end = time.time_ns() if end is None else end
+        start = end - length if start is None else start
         if start >= end:
             raise ConfigError("the window is empty: its start is not before its end")
+        if start < 0 or end >= LATEST_NS:
+            raise ConfigError("the window must lie between 1970 and 2262")
         return start, end
 
 
@@ -166,10 +178,7 @@ def _updated(analysis: AnalysisConfig, request: RunRequest) -> AnalysisConfig:
         changes["instructions"] = request.instructions
     sample = {"size": request.sample_size, "seed": request.seed}
     changes["sample"] = analysis.sample.model_dump() | {k: v for k, v in sample.items() if v is not None}
-    try:
-        return AnalysisConfig(**(analysis.model_dump() | changes))
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    return parse_analysis(analysis.model_dump() | changes)
 
 
 async def run_request(
@@ -180,10 +189,10 @@ async def run_request(
     Raises ConfigError, EngineUnavailable and QueryRefused (a `filter.where` that is no plain condition)
     before anything is written; see `run_analysis` for the rest.
     """
-    analysis = _updated(config.analysis(request.analysis), request)
+    analysis = _updated(request.definition or config.analysis(request.analysis), request)
     name = choose_engine(config, request.engine)
     start_ns, end_ns = request.window_ns(analysis.window)
-    selection = _selection(db, analysis, start_ns, end_ns)
+    selection = await _selection(db, analysis, start_ns, end_ns)
     redact = redact_row if must_redact(config, name) else _unchanged
     engine = build_engine(config, name, analysis.budget.usd)
     try:
@@ -211,11 +220,25 @@ def _identity(analysis: AnalysisConfig, engine: Engine) -> str:
     return json.dumps(identity, sort_keys=True)
 
 
-def _selection(db: ClickHouse, analysis: AnalysisConfig, start_ns: int, end_ns: int) -> Selection:
-    where = ""
-    if analysis.filter.where:
+async def check_where(db: ClickHouse, analysis: AnalysisConfig) -> str:
+    """The analysis' free condition, canonical; empty when there is none. Raises ConfigError for a bad one."""
+    if not analysis.filter.where:
+        return ""
+
+    def checked() -> str:
         with db.reader() as client:
-            where = Guard(client, db.database).check_condition(analysis.filter.where)
+            return Guard(client, db.database).check_condition(analysis.filter.where)
+
+    try:
+        where = await asyncio.to_thread(checked)
+        await db.rows("check_where", where=where)
+    except (QueryFailed, QueryRefused) as error:
+        raise ConfigError(f"analysis {analysis.name}, filter.where: {error}") from error
+    return where
+
+
+async def _selection(db: ClickHouse, analysis: AnalysisConfig, start_ns: int, end_ns: int) -> Selection:
+    where = await check_where(db, analysis)
     return Selection(
         start_ns=start_ns,
         end_ns=end_ns,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
 import time
@@ -23,7 +24,7 @@ from tracetaxa.dialects import read_trace
 from tracetaxa.errors import ConfigError, StoreError
 from tracetaxa.jobs import trace_price
 from tracetaxa.receive import GroupCommit, GrpcReceiver, Rejected, TraceService
-from tracetaxa.store.database import ClickHouse
+from tracetaxa.store.database import ClickHouse, statement
 from tracetaxa.store.dsn import parse_dsn
 from tracetaxa.store.migrate import migrate
 from tracetaxa.store.sql_endpoint import create_app as create_sql_app
@@ -56,12 +57,21 @@ def open_store(config: Config, command: str) -> ClickHouse:
     return store
 
 
+def running_configuration(config: Config) -> str:
+    """Fingerprint of what runs depend on beside their analysis; commands compare it with theirs."""
+    text = config.model_dump_json(include={"llm", "privacy"})
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def prepare_schema(store: ClickHouse, config: Config) -> list[str]:
     """Create what is missing; returns the migrations that were applied."""
     client = store.connect()
     create_tables(client, config.store.retention_days)
     set_retention(client, config.store.retention_days)
-    return [f"{m.version:04d}_{m.name}" for m in migrate(client, config.store.retention_days)]
+    applied = migrate(client, config.store.retention_days)
+    if store.dsn.embedded:
+        client.command(statement("fail_abandoned_runs"))
+    return [f"{m.version:04d}_{m.name}" for m in applied]
 
 
 def open_for_reading(config: Config, command: str) -> ClickHouse:
@@ -86,6 +96,18 @@ def read_token(config: Config) -> str | None:
     return token
 
 
+def check_exposure(config: Config, token: str | None) -> None:
+    """Raises ConfigError when something would be readable from elsewhere without a token."""
+    if token is not None:
+        return
+    exposed = {"api.endpoint": config.api.endpoint}
+    if config.sql.enabled and config.store.dsn.startswith("chdb:"):
+        exposed["sql.endpoint"] = config.sql.endpoint
+    for key, endpoint in exposed.items():
+        if not is_loopback(split_endpoint(endpoint)[0]):
+            raise ConfigError(f"{key} {endpoint} is reachable from elsewhere: set api.token_file first")
+
+
 def make_assembler(config: Config, store: ClickHouse) -> Assembler:
     assembly = config.assembly
     return Assembler(
@@ -107,20 +129,10 @@ class Service:
         self.config = config
         self.endpoints: dict[str, str] = {}
         self._token = read_token(config)
-        self._check_exposure()
+        check_exposure(config, self._token)
         self._started_ns = time.time_ns()
         self._traces: TraceService | None = None
         self._assembler: Assembler | None = None
-
-    def _check_exposure(self) -> None:
-        if self._token is not None:
-            return
-        exposed = {"api.endpoint": self.config.api.endpoint}
-        if self.config.sql.enabled and self.config.store.dsn.startswith("chdb:"):
-            exposed["sql.endpoint"] = self.config.sql.endpoint
-        for key, endpoint in exposed.items():
-            if not is_loopback(split_endpoint(endpoint)[0]):
-                raise ConfigError(f"{key} {endpoint} is reachable from elsewhere: set api.token_file first")
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -134,7 +146,7 @@ class Service:
             if self.config.receiver.enabled:
                 await self._start_receiver(stack, store)
             if store.ownership is not None:
-                store.ownership.publish("serve", self.endpoints)
+                store.ownership.publish("serve", self.endpoints, running_configuration(self.config))
             yield
 
     async def _start_receiver(self, stack: contextlib.AsyncExitStack, store: ClickHouse) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import contextlib
 import hmac
 import socket
@@ -95,8 +97,17 @@ def _bind(endpoint: str, key: str) -> socket.socket:
     return listener
 
 
+def _credential(header: bytes) -> bytes:
+    """The token of `Bearer TOKEN`, or the password of Basic, which browsers ask people for."""
+    scheme, _, rest = header.partition(b" ")
+    if scheme.lower() == b"basic":
+        with contextlib.suppress(binascii.Error):
+            return base64.b64decode(rest, validate=True).partition(b":")[2]
+    return rest if scheme.lower() == b"bearer" else b""
+
+
 class Guarded:
-    """Lets a request through with the right bearer token; without a token, only those addressed to localhost.
+    """Lets a request through with the right token; without a token, only those addressed to localhost.
 
     The second keeps web pages elsewhere from reading a service on localhost through DNS rebinding.
     """
@@ -111,9 +122,9 @@ class Guarded:
             return
         if self._token is not None:
             answer = JSONResponse(
-                {"error": "a bearer token is needed: Authorization: Bearer …"},
+                {"error": "a token is needed, as a bearer token or as the password of any name"},
                 status_code=401,
-                headers={"WWW-Authenticate": "Bearer"},
+                headers={"WWW-Authenticate": 'Basic realm="tracetaxa"'},
             )
         else:
             answer = JSONResponse(
@@ -123,8 +134,7 @@ class Guarded:
 
     def _allowed(self, headers: dict[bytes, bytes]) -> bool:
         if self._token is not None:
-            given = headers.get(b"authorization", b"")
-            return hmac.compare_digest(given, b"Bearer " + self._token.encode())
+            return hmac.compare_digest(_credential(headers.get(b"authorization", b"")), self._token.encode())
         host = headers.get(b"host", b"").decode("latin-1")
         name = host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
         return is_loopback(name.strip("[]"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import signal
@@ -299,6 +300,9 @@ def test_a_token_is_asked_for(product: Product, tmp_path: Path) -> None:
         assert get(service.endpoints["api"], "/v1/status")[0] == 401
         bearer = {"Authorization": "Bearer a-long-enough-token"}
         assert get(service.endpoints["api"], "/v1/status", bearer)[0] == 200
+        password = base64.b64encode(b"me:a-long-enough-token").decode()
+        assert get(service.endpoints["api"], "/", {"Authorization": f"Basic {password}"})[0] == 200
+        assert get(service.endpoints["api"], "/", {"Authorization": "Basic bWU6eA=="})[0] == 401
         assert product.rows("SELECT 1 AS n") == [{"n": 1}]
         assert product.json("analyze", "x", "--engine", "local", "--format", "json")["status"] == "complete"
 
@@ -311,6 +315,32 @@ def test_exposed_without_a_token_is_refused(product: Product) -> None:
 def test_requests_for_other_hosts_are_refused(product: Product) -> None:
     with product.serve() as service:
         assert get(service.endpoints["api"], "/v1/status", {"Host": "evil.example"})[0] == 403
+
+
+def test_the_service_runs_what_the_caller_has_configured(product: Product) -> None:
+    """Also when the file was edited after the service began."""
+    with product.serve() as service:
+        send_chats(service.endpoints["grpc"])
+        assembled(service, 8)
+        product.configure(
+            analyses=[{"name": "refunds", "filter": {"status": "Error"}}], llm={"max_attempts": 1}
+        )
+        done = product.run("analyze", "refunds", "--engine", "local", "--format", "json")
+        assert json.loads(done.stdout)["selected"] == 4
+        assert "other llm or privacy settings" in done.stderr
+        product.configure(analyses=[{"name": "refunds", "filter": {"where": "nope = 1"}}])
+        done = product.run("analyze", "refunds", "--engine", "local")
+        assert (done.returncode, "filter.where" in done.stderr, "nope" in done.stderr) == (2, True, True)
+        done = product.run("analyze", "mistyped", "--engine", "local")
+        assert "no analysis 'mistyped' is configured" in done.stderr
+
+
+def test_files_that_can_not_be_written(product: Product) -> None:
+    with product.serve():
+        product.json("analyze", "x", "--engine", "local", "--format", "json")
+        done = product.run("report", "--format", "html", "--output", "/nonexistent/report.html")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "/nonexistent/report.html" in done.stderr
 
 
 # ------------------------------------------------------------------------------------------------- stopping

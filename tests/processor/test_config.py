@@ -53,6 +53,8 @@ def test_the_sidecar_profile_moves_ports_but_not_those_that_are_set(tmp_path: Pa
         ("analyses: [{name: A-b}]", r"analyses\.0\.name"),
         ("analyses: [{name: a}, {name: a}]", "two analyses are called 'a'"),
         ("analyses: [{attributes: [{name: x, type: enum}]}]", "an enum needs them"),
+        ("analyses: [{attributes: [{name: x, type: string}, {name: x, type: number}]}]", "the same name"),
+        ("analyses: [{sample: {seed: -1}}]", "greater than or equal to 0"),
         ("api: {endpoint: '8080'}", "not host:port"),
         ("store: [", "not valid YAML"),
         ("just text", "must hold sections"),
@@ -87,9 +89,12 @@ def test_predefined_categories_get_ids(tmp_path: Path) -> None:
 
 
 def test_predefined_categories_do_not_collide(tmp_path: Path) -> None:
-    config = load(write(tmp_path, "analyses: [{taxonomy: {predefined: [{name: Other}]}}]"))
-    with pytest.raises(ConfigError, match="'other'"):
-        config.analysis("topics").brief()
+    with pytest.raises(ConfigError, match="the id 'other'"):
+        load(write(tmp_path, "analyses: [{taxonomy: {predefined: [{name: Other}]}}]"))
+
+
+def test_a_bare_on_is_on(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "privacy: {redact: on}")).privacy.redact == "on"
 
 
 @pytest.mark.parametrize(

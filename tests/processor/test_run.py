@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from factories import START_NS, trace_row
+from tracetaxa.analyze.budget import BudgetReached
 from tracetaxa.analyze.run import Job, run_analysis
 from tracetaxa.errors import ModelRefused
 from tracetaxa.protocols import no_progress
@@ -209,6 +210,31 @@ def test_a_cancelled_run_says_so(store: ClickHouse) -> None:
     with pytest.raises(asyncio.CancelledError):
         analyse(store, traces(), ScriptedEngine(fail_after=3, fail_with=asyncio.CancelledError()))
     assert read(store, "SELECT Status, TracesLabelled FROM analysis_runs") == [("cancelled", 3)]
+
+
+def test_a_run_that_breaks_is_failed_too(store: ClickHouse) -> None:
+    run = analyse(store, traces(), ScriptedEngine(fail_after=2, fail_with=RuntimeError("a bug")))
+    assert (run.status, run.error, run.traces_labelled) == ("failed", "unexpected RuntimeError: a bug", 2)
+
+
+def test_a_budget_that_is_reached_makes_a_partial_run(store: ClickHouse) -> None:
+    run = analyse(store, traces(), ScriptedEngine(fail_after=2, fail_with=BudgetReached("the budget of $1")))
+    assert (run.status, run.error, run.traces_labelled) == ("partial", "the budget of $1", 2)
+
+
+def test_runs_of_a_killed_owner_are_failed(store: ClickHouse) -> None:
+    run = analyse(store, traces(), ScriptedEngine())
+
+    async def restart() -> None:
+        left = replace(run, run_id="left", status="running", updated_at_ns=run.updated_at_ns - 10**9)
+        await store.insert("analysis_run_states", [left])
+        await store.command("fail_abandoned_runs")
+
+    asyncio.run(restart())
+    found = read(
+        store, "SELECT RunId, toString(Status), Error != '' FROM analysis_runs ORDER BY RunId = 'left'"
+    )
+    assert found == [(run.run_id, "complete", False), ("left", "failed", True)]
 
 
 def test_labels_outside_the_taxonomy_never_get_through(store: ClickHouse) -> None:

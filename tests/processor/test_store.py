@@ -91,6 +91,15 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
     Ownership.claim(tmp_path, "analyze").release()
 
 
+def test_a_directory_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds something else"):
+        Ownership.claim(tmp_path, "serve")
+    with pytest.raises(ConfigError, match="is a file"):
+        Ownership.claim(tmp_path / "notes.txt", "serve")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
 def test_a_dead_owner_owns_nothing(tmp_path: Path) -> None:
     code = (
         "import os, sys, pathlib; from tracetaxa.store.owner import Ownership; "

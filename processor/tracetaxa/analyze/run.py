@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tracetaxa.analyze.aggregate import Frame, Labelled, aggregate
+from tracetaxa.analyze.budget import BudgetReached
 from tracetaxa.analyze.document import build_document
 from tracetaxa.analyze.sample import count_selected, draw_sample
 from tracetaxa.errors import TracetaxaError
@@ -143,9 +144,14 @@ class _Run:
         except asyncio.CancelledError:
             await asyncio.shield(self._finish("cancelled", "stopped before it was done"))
             raise
+        except BudgetReached as error:
+            return await self._finish("partial", str(error))
         except TracetaxaError as error:
             log.error("analysis %s failed: %s", self._run.analysis, error)
             return await self._finish("failed", str(error))
+        except Exception as error:
+            log.exception("analysis %s broke", self._run.analysis)
+            return await self._finish("failed", f"unexpected {type(error).__name__}: {error}")
         return await self._finish(*self._verdict())
 
     async def _sample_discover_assign(self) -> None:

@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from tracetaxa.errors import DatabaseInUse
+from tracetaxa.errors import ConfigError, DatabaseInUse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,8 @@ class Owner:
     pid: int
     command: str
     endpoints: dict[str, str] = field(default_factory=dict)
+    configuration: str = ""
+    """Fingerprint of what its runs depend on."""
 
 
 class Ownership:
@@ -38,6 +40,7 @@ class Ownership:
     @classmethod
     def claim(cls, directory: Path, command: str) -> Ownership:
         """Raises DatabaseInUse naming the owner."""
+        _refuse_foreign(directory)
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / FILE_NAME
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -50,9 +53,9 @@ class Ownership:
         ownership.publish(command, {})
         return ownership
 
-    def publish(self, command: str, endpoints: dict[str, str]) -> None:
+    def publish(self, command: str, endpoints: dict[str, str], configuration: str = "") -> None:
         """Tell others where to reach this process."""
-        text = json.dumps(asdict(Owner(os.getpid(), command, endpoints))).encode()
+        text = json.dumps(asdict(Owner(os.getpid(), command, endpoints, configuration))).encode()
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text, 0)
 
@@ -62,6 +65,15 @@ class Ownership:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """A database is made in a new or empty directory only. Raises ConfigError."""
+    if directory.exists() and not directory.is_dir():
+        raise ConfigError(f"store.dsn: {directory} is a file; an embedded database needs a directory")
+    ours = (directory / FILE_NAME).exists() or (directory / "metadata").is_dir()
+    if directory.is_dir() and not ours and any(directory.iterdir()):
+        raise ConfigError(f"store.dsn: {directory} holds something else; choose a new or empty directory")
 
 
 def find_owner(directory: Path) -> Owner | None:
