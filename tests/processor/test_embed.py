@@ -35,8 +35,8 @@ def test_like_texts_are_near_in_the_sentence_model(minilm: MiniLM) -> None:
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     likeness = vectors @ vectors.T
-    assert likeness[0, 1] > 0.6 > max(likeness[0, 2:])
-    assert likeness[2, 3] > 0.6 > max(likeness[2, [0, 1, 4]])
+    assert likeness[0, 1] > 0.4 > max(likeness[0, 2:])
+    assert likeness[2, 3] > 0.4 > max(likeness[2, [0, 1, 4]])
 
 
 def test_a_text_has_the_same_vector_in_any_company(minilm: MiniLM) -> None:

@@ -4,7 +4,7 @@ The steps, each of which pays on real requests (`bench/quality_local.py`): direc
 neighbours differ are shrunk (within-class covariance normalisation, Hatch et al. 2006, with small clusters
 in the place of classes); each vector moves towards its neighbours (graph convolution without training,
 Zhang et al. 2019); many small clusters are found by k-means and joined by Ward's rule, each counting once,
-so that a large kind does not swallow small ones; the number of clusters is the one with the best
+so that a large kind does not swallow small ones; there are as few clusters as have nearly the best
 silhouette.
 """
 
@@ -61,7 +61,8 @@ _RESTARTS = 5
 _SILHOUETTES = 2000
 _ENOUGH = 0.92
 """The fewest clusters whose silhouette is this part of the best one's are enough."""
-_VOTERS = 15
+_VOTERS, _FEWEST_VOTERS, _PER_VOTER = 15, 3, 12
+"""Neighbours that vote: one for so many points, within bounds, so that small clusters can win."""
 _FAR_NEIGHBOURS = 5
 _FAR = 0.53
 """Part of the median likeness below which a trace is like no other. On CLINC150 with 5 % requests that are
@@ -107,7 +108,7 @@ def small_clusters(points: Matrix, seed: int, restarts: int = 1) -> Matrix:
     count = min(_MOST_SMALL, max(len(points) // _SMALL, 24), distinct)
     if count <= 1:
         return np.zeros(len(points), dtype=np.int64)
-    labels = KMeans(count, n_init=restarts, random_state=seed).fit(points).labels_
+    labels = KMeans(count, n_init=restarts, random_state=seed % 2**32).fit(points).labels_
     return np.unique(labels, return_inverse=True)[1].ravel()
 
 
@@ -141,7 +142,7 @@ def clusters(points: Matrix, most: int, seed: int) -> tuple[Matrix, float]:
     if most < 2 or len(points) < 4:
         return tried[1][1], 0.0
     near = smoothed(points)
-    judged = np.sort(np.random.default_rng(seed).permutation(len(points))[:_SILHOUETTES])
+    judged = np.sort(np.random.default_rng(seed % 2**32).permutation(len(points))[:_SILHOUETTES])
     distances = np.sqrt(np.maximum(2 - 2 * points[judged] @ points[judged].T, 0))
     np.fill_diagonal(distances, 0)
     for restart in range(_RESTARTS):
@@ -172,23 +173,27 @@ class Neighbourhood:
     labels: Matrix
     """(n,), from 0."""
 
-    def vote(self, queries: Matrix, *, skip: Matrix) -> tuple[Matrix, Matrix]:
+    def vote(self, queries: Matrix, own: Matrix) -> tuple[Matrix, Matrix]:
         """The label that most of the nearest points have, each voting by its likeness, and how sure that is.
 
-        -1 and 0 where nobody can vote. `skip` is as in `nearest`. Sureness is the share of the votes, drawn
-        towards one half where few vote.
+        `own` says which point a query is, -1 for none: it votes for itself, but says nothing about sureness,
+        which is the others' share of votes, drawn towards one half where few vote. -1 and 0 where nobody can.
         """
         count = len(self.points)
-        voters = min(_VOTERS, count - 1 if (skip >= 0).any() else count)
-        if voters < 1:
-            return np.full(len(queries), -1), np.zeros(len(queries))
-        likeness, rows = nearest(queries, self.points, voters, skip=skip)
-        weights = np.maximum(likeness, 1e-3)
-        votes = np.zeros((len(queries), int(self.labels.max()) + 1))
-        for column in range(voters):
-            np.add.at(votes, (np.arange(len(queries)), self.labels[rows[:, column]]), weights[:, column])
-        share = votes.max(axis=1) / weights.sum(axis=1)
-        return votes.argmax(axis=1), (share * voters + 0.5) / (voters + 1)
+        known = np.flatnonzero(own >= 0)
+        others = min(_VOTERS, max(_FEWEST_VOTERS, count // _PER_VOTER), count - (len(known) > 0))
+        votes = np.zeros((len(queries), int(self.labels.max()) + 1 if count else 1))
+        if others > 0:
+            likeness, rows = nearest(queries, self.points, others, skip=own)
+            weights = np.maximum(likeness, 1e-3)
+            for column in range(others):
+                np.add.at(votes, (np.arange(len(queries)), self.labels[rows[:, column]]), weights[:, column])
+        with_own = votes.copy()
+        with_own[known, self.labels[own[known]]] += 1
+        labels = np.where(with_own.any(axis=1), with_own.argmax(axis=1), -1)
+        given = np.take_along_axis(votes, np.maximum(labels, 0)[:, None], axis=1).ravel()
+        share = given / np.maximum(votes.sum(axis=1), 1e-9)
+        return labels, np.where(labels < 0, 0.0, (share * others + 0.5) / (others + 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ _TALK = """
     couldnt wont wouldnt isnt arent wasnt havent hasnt whats thats theres hes shes theyre weve were lot
     bit maybe actually right well good great happy hope hoping happen happens happened new old one two
     three first last next much does did doing done having being us many any some user users assistant
-    agent customer customers people
+    agent customer customers people unfortunately afraid
 """
 """Common in requests of any kind, beside the usual stop words."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -183,11 +183,10 @@ def name_groups(
     for group in groups:
         ranked = vocabulary.ranked(group)
         choices = [f"{ranked[0]} and {second}" for second in ranked[1:]] or ranked[:1]
-        choices.append(" ".join(_WORD.findall(examples[group])[:4]))
-        plain = next((choice for choice in reversed(choices) if choice), "group")
-        choices += [f"{plain} {number}" for number in range(2, len(used) + 3)]
+        choices.append(" ".join(_WORD.findall(examples[group])[:4]) or "group")
+        choices += [f"{choices[-1]} {number}" for number in range(2, len(used) + 3)]
         mark = f" ({marks[group]})" if group in marks else ""
-        tries = (clean_name(_title(choice) + mark) for choice in choices if choice)
+        tries = (clean_name(_title(choice) + mark) for choice in choices)
         name = next(name for name in tries if name and name.casefold() not in used)
         used.add(name.casefold())
         names.append(name)

@@ -22,13 +22,15 @@ Weights = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level below one parent. Label i means the i-th category."""
+    """One level below one parent. Label i means the i-th category, -1 none of them."""
 
     categories: tuple[Category, ...]
     weights: Weights
     space: Space
     labels: Matrix
-    """One a sampled trace: -1 outside."""
+    """One a sampled trace."""
+    voters: Matrix
+    """Rows of the sampled traces that vote, also of those that vote for none."""
     neighbourhood: Neighbourhood
     scores: tuple[Mapping[Term, float], ...]
     """How telling each term is, by label."""
@@ -41,22 +43,19 @@ class Level:
         space: Space,
         points: Matrix,
         labels: Matrix,
+        voters: Matrix,
         vocabulary: Vocabulary,
     ) -> Level:
         """`points` are the whole sample's places in `space`."""
-        members = labels >= 0
-        scores = tuple(vocabulary.scores(label) for label in range(len(categories)))
-        return cls(
-            categories, weights, space, labels, Neighbourhood(points[members], labels[members]), scores
-        )
+        none = len(categories)
+        votes = np.where(labels[voters] < 0, none, labels[voters])
+        scores = tuple(vocabulary.scores(label) for label in range(none))
+        return cls(categories, weights, space, labels, voters, Neighbourhood(points[voters], votes), scores)
 
     def vote(self, views: Views, sampled: Matrix) -> tuple[Matrix, Matrix]:
-        """Label (-1 for none) and confidence of each trace; `sampled` is its row in the sample, or -1."""
-        members = self.labels >= 0
-        position = np.where(members, np.cumsum(members) - 1, -1)
-        skip = np.where(sampled >= 0, position[sampled], -1)
-        points = self.space.place(views.joined(self.weights))
-        labels, sure = self.neighbourhood.vote(points, skip=skip)
-        # Nobody else to ask: a trace alone is of its own kind.
-        own = np.where(sampled >= 0, self.labels[sampled], -1)
-        return np.where(labels < 0, own, labels), np.where(labels < 0, 0.5, sure)
+        """Label and confidence of each trace; `sampled` is its row in the sample, or -1."""
+        position = np.full(len(self.labels), -1)
+        position[self.voters] = np.arange(len(self.voters))
+        own = np.where(sampled >= 0, position[sampled], -1)
+        labels, sure = self.neighbourhood.vote(self.space.place(views.joined(self.weights)), own)
+        return np.where(labels == len(self.categories), -1, labels), sure

@@ -91,7 +91,7 @@ class LocalEngine:
 
         Raises RunFailed when the child process dies, EngineUnavailable when it lacks a package.
         """
-        await self._embed(traces, None, progress)
+        await self._embed(traces, Taxonomy(brief.predefined), progress)
         progress("cluster", 0, 1)
         taxonomy = await self._call(_discover, brief)
         progress("cluster", 1, 1)
@@ -120,9 +120,9 @@ class LocalEngine:
         if pool is not None:
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
 
-    async def _embed(self, traces: Sequence[TraceRow], taxonomy: Taxonomy | None, progress: Progress) -> None:
+    async def _embed(self, traces: Sequence[TraceRow], known: Taxonomy, progress: Progress) -> None:
         self._taxonomy = None
-        waiting = total = await self._call(_load, [_plain(row) for row in traces], taxonomy)
+        waiting = total = await self._call(_load, [_plain(row) for row in traces], known)
         progress("embed", 0, total)
         while waiting:
             waiting = await self._call(_embed, self._texts_per_step)
@@ -197,10 +197,10 @@ def _the_model() -> LocalModel:
     return _model
 
 
-def _load(traces: Sequence[_Plain], taxonomy: Taxonomy | None) -> int:
+def _load(traces: Sequence[_Plain], known: Taxonomy) -> int:
     from tracetaxa.analyze.represent import Document
 
-    return _the_model().load([Document(*trace) for trace in traces], taxonomy)
+    return _the_model().load([Document(*trace) for trace in traces], known.categories)
 
 
 def _embed(most: int) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from tracetaxa.analyze import keywords
 from tracetaxa.analyze.cluster import (
     Matrix,
+    Neighbourhood,
     Reach,
     Space,
     clusters,
@@ -51,14 +52,15 @@ _SMALLEST_SHARE = 0.01
 _SMALLEST_SUB_SHARE = 0.05
 _SUB_SILHOUETTE = 0.05
 """Subcategories that are less apart than this are not worth a name."""
-_PREDEFINED_Z, _PREDEFINED_LIKENESS = 1.5, 0.15
-_ADOPTED_Z, _ADOPTED_LIKENESS = 0.5, 0.05
-"""How far above the average trace, in standard deviations, and how close (cosine) to a category's name and
-description a group of like traces must be to belong there."""
+_PREDEFINED, _ADOPTED = 0.5, 0.1
+"""How far a group of like traces must be on the way from the median trace to the best group, in likeness to a
+category's name and description, to belong there."""
 
 NO_CONTENT = "no content captured"
 NO_CATEGORIES = "the taxonomy has no categories"
-UNLIKE_ALL = "unlike every category"
+UNLIKE_ALL = "unlike any other trace"
+AMONG_OTHERS = "most of the sampled traces that are nearest to it are in no category"
+AMONG_ITS_OWN = "most of the sampled traces that are nearest to it are in this category"
 
 
 class LocalModel:
@@ -71,15 +73,15 @@ class LocalModel:
         self._embedder = embedder
         self.load(())
 
-    def load(self, sample: Sequence[Document], taxonomy: Taxonomy | None = None) -> int:
-        """Take a sample, to find its kinds or to recognise those of `taxonomy`; how many texts wait."""
+    def load(self, sample: Sequence[Document], known: Sequence[Category] = ()) -> int:
+        """Take a sample, to find kinds in it and to recognise the `known` ones; how many texts wait."""
         self._documents = [document for document in sample if not document.empty]
         self._rows = {document: row for row, document in enumerate(self._documents)}
         self._parts = [parts_of(document) for document in self._documents]
         self._top: Level | None = None
         self._subs: dict[str, Level] = {}
         corpus = {text for parts in self._parts for text in parts.texts}
-        corpus |= {_told(category) for category in (taxonomy.categories if taxonomy else ())}
+        corpus |= {_told(category) for category in known}
         self._texts = EmbeddedTexts(self._embedder, corpus)
         return self._texts.waiting
 
@@ -101,11 +103,12 @@ class LocalModel:
         given = len(brief.predefined)
         if given:
             groups = small_clusters(smoothed(points), brief.seed)
-            labels = self._described(brief.predefined, groups, _PREDEFINED_Z, _PREDEFINED_LIKENESS)
+            labels = self._described(brief.predefined, groups, _PREDEFINED)
             labels[~near] = -1
         rest = np.flatnonzero(near & (labels < 0))
         if len(rest) and brief.max_categories > given:
             found, _ = clusters(points[rest], brief.max_categories - given, brief.seed)
+            found, _ = Neighbourhood(points[rest], found).vote(points[rest], np.arange(len(rest)))
             labels[rest] = renumbered(found, _smallest(len(points), _SMALLEST_SHARE), given)
         groups_found = max(given, int(labels.max()) + 1)
         vocabulary = self._wording.vocabulary(labels, groups_found, _WORDS[self._weights])
@@ -114,7 +117,7 @@ class LocalModel:
             labels, vocabulary, range(given, groups_found), brief.predefined, used
         )
         top = (*brief.predefined, *named)
-        self._top = Level.of(top, self._weights, space, points, labels, vocabulary)
+        self._top = Level.of(top, self._weights, space, points, labels, np.flatnonzero(near), vocabulary)
         if brief.levels > 1 and brief.max_subcategories > 1:
             for label, category in enumerate(top):
                 self._divide(category, np.flatnonzero(labels == label), brief, used)
@@ -124,18 +127,20 @@ class LocalModel:
     def _divide(self, category: Category, rows: Matrix, brief: Brief, used: set[str]) -> None:
         """Subcategories of one category from its own members, where they fall apart into some."""
         smallest = _smallest(len(rows), _SMALLEST_SUB_SHARE)
-        if len(rows) < 2 * smallest:
+        if len(rows) < 2 * max(smallest, _SMALLEST):
             return
         space = Space.fit(self._views.take(rows).joined(WITHIN_CATEGORY), brief.seed)
         points = space.place(self._views.joined(WITHIN_CATEGORY))
         found, apart = clusters(points[rows], brief.max_subcategories, brief.seed)
+        found, _ = Neighbourhood(points[rows], found).vote(points[rows], np.arange(len(rows)))
         labels = np.full(len(self._parts), -1)
         labels[rows] = renumbered(found, smallest, 0)
         if apart < _SUB_SILHOUETTE or labels.max() < 1:
             return
         vocabulary = self._wording.vocabulary(labels, int(labels.max()) + 1, _WORDS[WITHIN_CATEGORY])
         named = self._wording.subcategories(labels, vocabulary, category, used)
-        level = Level.of(named, WITHIN_CATEGORY, space, points, labels, vocabulary)
+        members = np.flatnonzero(labels >= 0)
+        level = Level.of(named, WITHIN_CATEGORY, space, points, labels, members, vocabulary)
         self._subs[category.category_id] = level
 
     def adopt(self, taxonomy: Taxonomy, brief: Brief) -> None:
@@ -144,13 +149,11 @@ class LocalModel:
         if not self._parts or not top:
             return
         _, near = self._fit(brief)
-        self._top = self._recognised(
-            top, self._weights, np.flatnonzero(near), brief, _ADOPTED_Z, _ADOPTED_LIKENESS
-        )
+        self._top = self._recognised(top, self._weights, np.flatnonzero(near), brief, _ADOPTED)
         for label, category in enumerate(top):
             subs, rows = taxonomy.children(category.category_id), np.flatnonzero(self._top.labels == label)
             if subs and len(rows):
-                level = self._recognised(subs, WITHIN_CATEGORY, rows, brief, -math.inf, -math.inf)
+                level = self._recognised(subs, WITHIN_CATEGORY, rows, brief, None)
                 self._subs[category.category_id] = level
 
     def _recognised(
@@ -159,16 +162,15 @@ class LocalModel:
         weights: Weights,
         rows: Matrix,
         brief: Brief,
-        least_z: float,
-        least_likeness: float,
+        least: float | None,
     ) -> Level:
         space = Space.fit(self._views.take(rows).joined(weights), brief.seed)
         points = space.place(self._views.joined(weights))
         groups = np.full(len(points), -1)
         groups[rows] = small_clusters(smoothed(points[rows]), brief.seed)
-        labels = self._described(categories, groups, least_z, least_likeness)
+        labels = self._described(categories, groups, least)
         vocabulary = self._wording.vocabulary(labels, len(categories), _WORDS[weights])
-        return Level.of(categories, weights, space, points, labels, vocabulary)
+        return Level.of(categories, weights, space, points, labels, rows, vocabulary)
 
     def _fit(self, brief: Brief) -> tuple[Matrix, Matrix]:
         """The sample's vectors, and which of them are like any other."""
@@ -181,24 +183,32 @@ class LocalModel:
         self._reach = Reach.fit(vectors)
         return vectors, self._reach.likeness(vectors, skip=np.arange(len(vectors))) >= self._reach.least
 
-    def _described(
-        self, categories: Sequence[Category], groups: Matrix, least_z: float, least_likeness: float
-    ) -> Matrix:
-        """Labels by what categories are called: -1 for groups, and traces in none, that none fits."""
+    def _described(self, categories: Sequence[Category], groups: Matrix, least: float | None) -> Matrix:
+        """Labels by what categories are called: -1 for groups, and traces in none, that none fits.
+
+        Without `least` every group fits somewhere.
+        """
         asked = self._texts.vectors([_told(category) for category in categories])
         likeness = np.zeros((len(self._parts), len(categories)))
         for row, parts in enumerate(self._parts):
             sentences = (*parts.request, *parts.answer) or parts.texts
             if sentences:
                 likeness[row] = (self._texts.vectors(sentences) @ asked.T).max(axis=0)
-        usual, spread = likeness.mean(axis=0), likeness.std(axis=0) + 1e-6
+        numbers = np.unique(groups[groups >= 0])
+        of_groups = np.array([likeness[groups == number].mean(axis=0) for number in numbers])
+        usual, best = np.median(likeness[groups >= 0], axis=0), of_groups.max(axis=0)
+        way = (of_groups - usual) / np.maximum(best - usual, 1e-6)
+        if least is None:
+            # Some descriptions are like everything; but where most are of one kind, its likeness is usual.
+            way = of_groups - usual / 2
+        else:
+            related = self._texts.related
+            absent = (best < related) | (best - usual < related / 2)
+            way[(way < least) | absent] = -np.inf
         labels = np.full(len(groups), -1)
-        for group in np.unique(groups[groups >= 0]):
-            like = likeness[groups == group].mean(axis=0)
-            above = (like - usual) / spread
-            above[(above < least_z) | (like < least_likeness)] = -np.inf
-            if np.isfinite(above.max()) or least_z == -math.inf:
-                labels[groups == group] = int(above.argmax())
+        for number, along in zip(numbers, way, strict=True):
+            if np.isfinite(along.max()):
+                labels[groups == number] = int(along.argmax())
         return labels
 
     # ----------------------------------------------------------------------------------------- placing
@@ -248,12 +258,12 @@ class LocalModel:
     def _verdict(
         self, document: Document, top: Level, label: int, sub: int, confidence: float, likeness: float
     ) -> Assignment:
-        if likeness < self._reach.least or label < 0:
-            # Half way to nothing in common is as sure as not.
-            sure = 1 - 0.5 * max(likeness, 0.0) / max(self._reach.least, 1e-6)
-            return Assignment(
-                document.trace_id, OTHER, confidence=min(max(sure, 0.5), 0.99), reason=UNLIKE_ALL
-            )
+        if likeness < self._reach.least:
+            # At the border as sure as not, with nothing in common quite sure.
+            sure = 1 - 0.5 * max(likeness, 0.0) / self._reach.least
+            return Assignment(document.trace_id, OTHER, confidence=round(sure, 4), reason=UNLIKE_ALL)
+        if label < 0:
+            return Assignment(document.trace_id, OTHER, confidence=round(confidence, 4), reason=AMONG_OTHERS)
         category = top.categories[label]
         level = self._subs.get(category.category_id)
         scores = dict(top.scores[label])
@@ -268,7 +278,7 @@ class LocalModel:
             category_id=category.category_id,
             subcategory_id=within,
             confidence=round(confidence, 4),
-            reason="most of the sampled traces that are nearest to it are in this category",
+            reason=AMONG_ITS_OWN,
             evidence=evidence,
             evidence_span_id=span_id,
         )
@@ -280,4 +290,4 @@ def _told(category: Category) -> str:
 
 def _smallest(traces: int, share: float) -> int:
     """Traces that make a category; with hardly any traces, each kind counts."""
-    return max(_SMALLEST, math.ceil(share * traces)) if traces >= 2 * _SMALLEST else 1
+    return max(min(_SMALLEST, 1 + traces // 10), math.ceil(share * traces))

@@ -18,7 +18,7 @@ import numpy as np
 from tracetaxa.analyze.cluster import Matrix, nearest, unit
 
 Embed = Callable[[Sequence[str]], Matrix]
-"""Texts → vectors of unit length (or zero), one a row."""
+"""Texts → vectors of length 1 or less, one a row."""
 
 Lines = tuple[tuple[str, str, str], ...]
 

@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 class Embedder(Protocol):
     """Texts to vectors."""
 
+    @property
+    def related(self) -> float:
+        """Inner product below which a request and a description are not about the same thing."""
+
     def fit(self, texts: Sequence[str]) -> None:
         """Learn from a corpus; nothing for a model that has been trained."""
 
     def embed(self, texts: Sequence[str]) -> Matrix:
-        """(len(texts), d), rows of unit length or zero."""
+        """(len(texts), d), rows of length 1 or less."""
 
 
 class EmbeddedTexts:
@@ -33,6 +37,11 @@ class EmbeddedTexts:
         self._vectors: dict[str, Matrix] = {}
         # Batches of like length waste less.
         self._waiting = sorted(texts, key=lambda text: (-len(text), text))
+
+    @property
+    def related(self) -> float:
+        """As the embedder has it."""
+        return self._embedder.related
 
     @property
     def waiting(self) -> int:

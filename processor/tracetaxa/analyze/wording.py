@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tracetaxa.analyze.cluster import Matrix
 
 _MARKED, _MARKED_MORE = 0.5, 0.25
-"""A group is marked when this share of its traces ended badly, and by so much more than in its siblings."""
+"""A group is marked when this share of its traces ended badly, and so much more often than the rest."""
 _FAILED, _NOT_DONE = "with errors", "unresolved"
 _EXAMPLES = 40
 """Traces of a group among which its example is looked for."""
@@ -91,10 +91,9 @@ class Wording:
         """What sets a group's ending apart, by group; tool and run errors come before words of regret."""
         marks: dict[int, str] = {}
         for mark, happened in ((_FAILED, self._failed), (_NOT_DONE, self._not_done)):
-            shares = [float(happened[labels == group].mean()) for group in range(groups)]
-            for group, share in enumerate(shares):
-                others = [s for i, s in enumerate(shares) if i != group]
-                usual = sum(others) / len(others) if others else 0.0
+            for group in range(groups):
+                share = happened[labels == group].mean()
+                usual = happened[(labels >= 0) & (labels != group)].mean() if groups > 1 else 0.0
                 if share >= _MARKED and share - usual >= _MARKED_MORE:
                     marks.setdefault(group, mark)
         return marks

@@ -134,7 +134,11 @@ def run_demo(
     finally:
         peak = memory.stop()
     console.print(f"{time.monotonic() - started:.0f} s, peak memory {peak / MIB:,.0f} MB with all processes")
+    command = Path(sys.argv[0]).with_name("tracetaxa")
+    program = str(command) if command.exists() else f"{sys.executable} -m tracetaxa.cli"
     console.print(f"Report page  {place.html}\nDatabase     {place.directory / 'data'}\n", soft_wrap=True)
+    console.print("Look around with the commands above, for example:", markup=False)
+    console.print(f"  {program} report --config {place.config}\n", soft_wrap=True, markup=False)
     console.print(_NEXT_STEPS, soft_wrap=True, markup=False)
     return code
 
@@ -163,6 +167,8 @@ def _demonstrate(
         f"{sent.spans:,} spans of {sent_traces:,} traces are acknowledged in {sent.requests} requests, "
         f"{sent.seconds:.1f} s; waiting until the traces are assembled"
     )
+    if sent.other_traces:
+        _say(f"{sent.other_traces} of the traces are plain web requests: kept, but left out of the analysis")
     wait_until_assembled(service, before.traces + sent_traces, seconds=ASSEMBLY_SECONDS)
     window = f"{traffic.hours + _WINDOW_MARGIN_HOURS}h"
     arguments = ["analyze", ANALYSIS, "--window", window, "--seed", str(seed), "--format", "json"]
