@@ -350,7 +350,8 @@ _SEPARATOR = " / "
 @dataclass(slots=True)
 class Oracle:
     """Answers tracetaxa's prompts from `truth`: proposes the true kinds, groups them by category and
-    subcategory, labels each trace with its own, and quotes the trace's first line.
+    subcategory, labels each trace with its own, and quotes the first line that can be evidence. A prompt that
+    asks for no JSON gets "OK".
 
     Names should be short, plain and without " / "; the same subcategory name may stand under two categories.
     `attributes` gives the values to extract from a digest.
@@ -360,16 +361,18 @@ class Oracle:
     attributes: Callable[[str], Mapping[str, Any]] = field(default=lambda digest: {})
     confidence: float = 0.9
 
-    def __call__(self, messages: Messages, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    def __call__(self, messages: Messages, schema: Mapping[str, Any] | None) -> Any:
+        if schema is None:
+            return "OK"
+        asked = next(iter(schema.get("properties", {})), "")
         instructions, data = messages[0]["content"], messages[1]["content"]
-        asked = next(iter((schema or {}).get("properties", {})), "")
         blocks = {key: text for key, _, text in _BLOCK.findall(data)}
         if asked == "kinds":
             return {"kinds": self._kinds(blocks)}
         if asked == "categories":
             return {"categories": self._groups(blocks["kinds"])}
         if asked == "labels":
-            properties = (schema or {})["properties"]["labels"]["items"]["properties"]
+            properties = schema["properties"]["labels"]["items"]["properties"]
             names = list(properties.get("attributes", {}).get("properties", {}))
             return {"labels": [self._label(key, text, instructions, names) for key, text in blocks.items()]}
         if asked == "quotes":
@@ -432,9 +435,8 @@ def _label_id(true: tuple[str, str] | None, instructions: str) -> str:
 
 
 def _first_line(digest: str) -> str:
-    """The beginning of the first line that has content, without its kind."""
-    for line in digest.splitlines():
-        kind, _, text = line.partition(": ")
-        if kind != "cut" and len(text) >= 8:
-            return text if len(text) <= 80 else text[:80].rpartition(" ")[0] or text[:80]
-    return digest.partition(": ")[2]
+    """The beginning, without its kind, of the first line that can be evidence; short ones come last."""
+    lines = [(kind, text) for kind, _, text in (line.partition(": ") for line in digest.splitlines())]
+    told = [text for kind, text in lines if kind in ("user", "assistant", "tool", "error") and text]
+    text = next((text for text in told if len(text) >= 8), told[0] if told else "")
+    return text if len(text) <= 80 else text[:80].rpartition(" ")[0] or text[:80]

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import threading
 import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracetaxa.errors import EngineUnavailable, ModelRefused, ModelReplyInvalid, ModelUnavailable
+from tracetaxa.errors import EngineUnavailable, ModelError, ModelRefused, ModelReplyInvalid, ModelUnavailable
 from tracetaxa.llm import replies
 from tracetaxa.llm.chat import OpenAIChat
 from tracetaxa.llm.failures import retry_after
-from tracetaxa.testing import Failure, Reply, ScriptedModel, flaky
+from tracetaxa.records import Spend
+from tracetaxa.testing import Failure, OracleModel, Reply, ScriptedModel, flaky
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tracetaxa.protocols import ChatReply
     from tracetaxa.testing import Answer
@@ -191,26 +195,146 @@ def test_garbage_for_ever_is_given_up_and_billed() -> None:
     assert chat.spend.input_tokens == model.usage.input_tokens > 0
 
 
+@contextmanager
+def serving(*answers: tuple[str, bytes] | dict[str, Any]) -> Iterator[tuple[str, list[int]]]:
+    """A server with status 200 for everything: (content type, body) or an object sent as JSON, in turn, the
+    last one from then on. Gives its address and counts its requests."""
+    left, came = list(answers), []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            came.append(1)
+            said = left.pop(0) if len(left) > 1 else left[0]
+            kind, body = ("application/json", json.dumps(said).encode()) if isinstance(said, dict) else said
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1", came
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def ask_at(base_url: str, *, times: int = 1) -> tuple[ChatReply | None, ModelError | None, Spend]:
+    """The last reply or the first error, and what was spent."""
+
+    async def run() -> tuple[ChatReply | None, ModelError | None, Spend]:
+        chat = OpenAIChat("gpt-6-luna", base_url=base_url, api_key=KEY, backoff_seconds=0.001)
+        reply = None
+        try:
+            for _ in range(times):
+                reply = await chat.complete(ASK, schema=SCHEMA, max_tokens=50)
+        except ModelError as error:
+            return None, error, chat.spend
+        finally:
+            await chat.close()
+        return reply, None, chat.spend
+
+    return asyncio.run(run())
+
+
+def whole(content: Any = '{"color": "red"}', **changes: Any) -> dict[str, Any]:
+    choices = [{"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]
+    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+    return {"model": "m", "choices": choices, "usage": usage} | changes
+
+
+PAGE = ("text/html; charset=utf-8", b"<!doctype html><title>Sign in</title>")
+
+
 @pytest.mark.parametrize(
-    "body", ["[1]", '{"choices": []}', '{"choices": [{"message": {"content": 7}}]}', "<html>"]
+    ("answer", "told"),
+    [
+        (PAGE, r"it sent text/html\)"),
+        (("application/json", b"{}"), r"it sent application/json without choices\)"),
+        (("application/json", b"[1]"), "without choices"),
+        (("application/json", b'{"object": "list", "data": []}'), "without choices"),
+        (("application/json", b"\xfe\xff\x00"), r"it sent application/json\)"),
+        (("application/json", b"[" * 100_000), r"it sent application/json\)"),
+        (("text/plain", b""), r"it sent no content\)"),
+    ],
 )
-def test_an_answer_that_is_no_completion_is_asked_again(body: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ScriptedModel(script({"color": "red"})) as model:
-        whole = model.completion
-        answers = iter([json.loads(body) if body != "<html>" else body])
-        monkeypatch.setattr(
-            model, "completion", lambda request, reply: next(answers, None) or whole(request, reply)
-        )
+def test_what_is_no_such_api_is_refused_at_once_and_costs_nothing(
+    answer: tuple[str, bytes], told: str
+) -> None:
+    with serving(answer) as (url, came):
+        reply, error, spend = ask_at(url.replace("http://", "http://me:secret@"))
+    assert reply is None
+    assert isinstance(error, ModelRefused)
+    assert re.search(
+        rf"^{re.escape(url)}/? does not answer like an OpenAI-compatible API .*{told}", str(error)
+    )
+    assert str(error).endswith("check the base URL")
+    assert len(came) == 1
+    assert spend == Spend()
 
-        async def run() -> ChatReply:
-            chat = client(model)
-            try:
-                return await chat.complete(ASK, schema=SCHEMA, max_tokens=50)
-            finally:
-                await chat.close()
 
-        assert asyncio.run(run()).data == {"color": "red"}
-    assert len(model.requests) == 2
+def test_a_page_from_an_address_that_has_answered_well_is_a_passing_fault() -> None:
+    with serving(whole(), PAGE, whole()) as (url, came):
+        reply, _, spend = ask_at(url, times=2)
+    assert reply is not None
+    assert len(came) == 3
+    assert (spend.calls, spend.input_tokens, spend.output_tokens) == (2, 20, 10)
+
+
+def test_the_body_counts_and_not_what_the_server_calls_it() -> None:
+    with serving(("text/plain", json.dumps(whole()).encode("utf-8-sig"))) as (url, _):
+        reply, _, _ = ask_at(url)
+    assert reply is not None
+    assert reply.data == {"color": "red"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        whole(choices=[], usage=None),
+        whole(choices=None),
+        whole(7),
+        whole("\ud800", usage=None),
+        whole(choices=["?"], usage="?"),
+        whole(choices=[{"message": None}]),
+    ],
+)
+def test_a_completion_without_text_is_asked_again(odd: dict[str, Any]) -> None:
+    with serving(odd, whole()) as (url, came):
+        reply, _, spend = ask_at(url)
+    assert reply is not None
+    assert reply.data == {"color": "red"}
+    assert len(came) == 2
+    assert spend.calls == 2
+
+
+def test_tokens_are_not_made_up_for_an_answer_without_a_choice() -> None:
+    with serving(whole(choices=[], usage=None), whole()) as (url, _):
+        _, _, spend = ask_at(url)
+    assert (spend.input_tokens, spend.output_tokens) == (10, 5)
+
+
+@pytest.mark.parametrize(
+    ("code", "attempts", "kind"),
+    [(502, 4, ModelUnavailable), ("overloaded", 4, ModelUnavailable), (401, 1, ModelRefused)],
+)
+def test_an_error_that_a_gateway_sends_with_status_200_is_that_error(
+    code: Any, attempts: int, kind: type[ModelError]
+) -> None:
+    with serving({"error": {"message": "Provider returned error", "code": code}}) as (url, came):
+        _, error, spend = ask_at(url)
+    assert type(error) is kind
+    assert "Provider returned error" in str(error)
+    assert len(came) == attempts
+    assert spend == Spend()
 
 
 # ---------------------------------------------------------------------------------------- failures
@@ -260,12 +384,13 @@ def test_an_excessive_retry_after_is_not_waited_for() -> None:
     assert len(model.requests) == 1
 
 
-def test_a_slow_answer_is_a_failed_attempt() -> None:
+@pytest.mark.parametrize(("attempts", "told"), [(1, "1 attempt"), (2, "2 attempts")])
+def test_a_slow_answer_is_a_failed_attempt(attempts: int, told: str) -> None:
     with (
         ScriptedModel(script(Reply({"color": "red"}, delay_seconds=0.5))) as model,
-        pytest.raises(ModelUnavailable, match="Timeout"),
+        pytest.raises(ModelUnavailable, match=rf"no answer within 0\.05 s \({told}\); try again later$"),
     ):
-        ask(model, timeout_seconds=0.05, max_attempts=2)
+        ask(model, timeout_seconds=0.05, max_attempts=attempts)
 
 
 def test_nobody_listens() -> None:
@@ -410,6 +535,21 @@ def test_usage_is_estimated_where_none_is_reported() -> None:
         reply = asyncio.run(run(model))
     assert reply.input_tokens > 0
     assert reply.output_tokens > 0
+
+
+def test_the_oracle_answers_a_probe() -> None:
+    with OracleModel(lambda digest: None) as model:
+
+        async def run() -> ChatReply:
+            chat = client(model)
+            try:
+                return await chat.complete(
+                    [{"role": "user", "content": "Answer with the word OK."}], max_tokens=16
+                )
+            finally:
+                await chat.close()
+
+        assert asyncio.run(run()).text == "OK"
 
 
 # ---------------------------------------------------------------------------------------- parsing

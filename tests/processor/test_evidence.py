@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracetaxa.analyze.evidence import Evidence, find
+from tracetaxa.analyze.evidence import Evidence, find, quotable
 from tracetaxa.analyze.fence import block, marker, neutralise
 from tracetaxa.records import Digest, DigestLine
 
@@ -53,12 +53,36 @@ def test_a_quote_is_found_and_given_back_as_it_stands(quote: str, text: str, spa
         "please now",
         "order 12345678901, please – now tool: lookup_order",  # runs over two lines
         "3 lines left out here",  # a program wrote that
+        "2 turns, 1 tool call",  # and that
+        "facts: 2 turns, 1 tool call",
         "I was charged twice",
         "a refund .* order",
     ],
 )
 def test_a_quote_that_is_not_there_is_no_evidence(quote: str) -> None:
     assert find(quote, DIGEST) is None
+
+
+def test_what_was_said_is_evidence_even_when_the_facts_say_it_too() -> None:
+    lines = (DigestLine("facts", "checkout failed twice", "root"), DIGEST.lines[3])
+    said = DigestLine("error", "checkout failed twice", "s9")
+    assert find("checkout failed twice", Digest("t", lines)) is None
+    assert find("checkout failed twice", Digest("t", (*lines, said))) == Evidence(said.text, "s9")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "yes"),
+    [
+        ((), False),
+        (("facts",), False),
+        (("facts", "cut"), False),
+        (("facts", "error"), True),
+        (("user",), True),
+    ],
+)
+def test_a_trace_that_shows_only_figures_holds_no_evidence(kinds: tuple[str, ...], yes: bool) -> None:
+    assert quotable((kind, "some text") for kind in kinds) is yes
+    assert not quotable((kind, " ") for kind in kinds)
 
 
 @given(st.text(min_size=1, max_size=60), st.data())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -283,6 +284,30 @@ def test_a_batch_without_a_usable_reply_is_left_out_and_all_of_them_are_an_error
         discover(model, traces(60), chat_attempts=2)
 
 
+def test_progress_counts_the_batches_that_gave_something() -> None:
+    oracle = Oracle(truth)
+
+    def answer(messages: Any, schema: Any) -> Any:
+        return Failure(500) if failing in messages[1]["content"] else oracle(messages, schema)
+
+    async def run(model: ScriptedModel) -> list[tuple[str, int, int]]:
+        told: list[tuple[str, int, int]] = []
+        subject = engine(model, digests_per_batch=10, chat_attempts=1)
+        try:
+            await subject.discover(traces(40), BRIEF, lambda *step: told.append(step))
+        except ModelUnavailable:
+            told.append(("failed", 0, 0))
+        finally:
+            await subject.close()
+        return [step for step in told if step[0] in ("discover", "failed")]
+
+    with ScriptedModel(answer) as model:
+        failing = "number 7 "
+        assert asyncio.run(run(model)) == [("discover", i, 4) for i in (1, 2, 3)]
+        failing = "number "
+        assert asyncio.run(run(model)) == [("failed", 0, 0)]
+
+
 # ---------------------------------------------------------------------------------------- pass 2
 
 
@@ -433,12 +458,46 @@ def test_typed_attributes_come_with_the_label() -> None:
     assert found["t1"].attributes == {}
 
 
-def test_a_trace_without_content_is_not_sent() -> None:
-    rows = [trace_row("t1", digest_kinds=("user",), digest_texts=(" ",), digest_span_ids=("a",))]
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("user", " "), ("facts", "invoke_agent refund, 1 model call, 3 spans"), ("cut", "refund")],
+)
+def test_a_trace_without_content_is_not_sent(kind: str, text: str) -> None:
+    rows = [trace_row("t1", digest_kinds=(kind,), digest_texts=(text,), digest_span_ids=("a",))]
+    with OracleModel(truth) as model:
+        taxonomy = discover(model, rows)
+        (only,), _ = assign(model, rows)
+        (none,), _ = assign(model, rows, taxonomy=taxonomy)
+    assert [c.category_id for c in taxonomy.categories] == [OTHER]
+    assert (only.abstained, only.reason) == (True, "the trace has no content to quote")
+    assert none == only
+    assert model.requests == []
+
+
+def test_the_programs_own_line_is_no_evidence() -> None:
+    facts = "invoke_agent refund-agent, 1 model call, 1 tool call, 3 spans, 0.0 s, status Unset"
+    rows = [
+        trace_row(
+            "t1",
+            digest_kinds=("facts", "user"),
+            digest_texts=(facts, "My refund"),
+            digest_span_ids=("a", "b"),
+        )
+    ]
+
+    def answer(messages: Any, schema: Any) -> Any:
+        said = Oracle(truth)(messages, schema)
+        for entry in next(iter(said.values())):
+            entry["evidence"] = facts
+        return said
+
+    with ScriptedModel(answer) as model:
+        (only,), _ = assign(model, rows)
+    assert (only.abstained, only.reason, only.evidence) == (True, assignment.NO_EVIDENCE, "")
     with OracleModel(truth) as model:
         (only,), _ = assign(model, rows)
-    assert (only.abstained, only.reason) == (True, assignment.NO_CONTENT)
-    assert model.requests == []
+    assert (only.evidence, only.evidence_span_id) == ("My refund", "b")
+    assert all("`facts` and `cut`" in r.messages[0]["content"] for r in model.requests)
 
 
 def test_the_same_input_gives_the_same_requests_and_labels() -> None:
@@ -474,10 +533,17 @@ def test_a_refusal_ends_the_run_and_keeps_what_came_before() -> None:
 
 
 def test_a_model_that_stays_silent_is_not_asked_for_ever() -> None:
-    with ScriptedModel(lambda messages, schema: Failure(503, "down for maintenance")) as model:
+    numbers = itertools.count()
+    with ScriptedModel(
+        lambda messages, schema: Failure(503, f"down, request {next(numbers)}" + " for maintenance" * 30)
+    ) as model:
         found, _ = assign(model, traces(160), max_concurrency=2, chat_attempts=2)
     assert len(found) == 160
-    assert all(a.abstained and a.reason.startswith(assignment.NO_MODEL) for a in found)
+    assert all(a.abstained for a in found)
+    (reason,) = {a.reason for a in found}  # one wording, so that they can be counted
+    assert reason.startswith("the model did not answer: gpt-6-luna at 127.0.0.1")
+    assert "down, request" in reason
+    assert len(reason) <= 200
     assert len(model.requests) <= 2 * (5 + 1)
 
 

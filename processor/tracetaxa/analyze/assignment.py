@@ -17,14 +17,14 @@ PROMPTS = ("untrusted", "assign", "quote")
 Ask = Callable[[str, str, replies.Schema], Awaitable[Any]]
 """(fixed instructions, data, schema of the reply) → the reply's JSON."""
 
-NO_CONTENT = "no content captured"
+NO_CONTENT = "the trace has no content to quote"
 NO_CATEGORIES = "the taxonomy has no categories"
 NO_EVIDENCE = "no verifiable evidence"
 NO_VERDICT = "the model gave no verdict"
-NO_MODEL = "the model does not answer"
+NO_MODEL = "the model did not answer"
 NO_BUDGET = "budget reached"
 
-_REASON_CHARS = 300
+_REASON_CHARS = 200
 
 
 def abstain(trace: TraceRow, reason: str) -> Assignment:
@@ -50,6 +50,7 @@ class Labeller:
         self._max_attempts = max_attempts
         self._give_up_after = give_up_after
         self._silent = 0
+        self._outage = ""
         labels = [c.category_id for c in taxonomy.categories]
         self._schema = replies.labelled(labels, brief.attributes)
         untrusted = prompt("untrusted").template.strip()
@@ -63,17 +64,18 @@ class Labeller:
 
     async def label(self, traces: Sequence[TraceRow]) -> list[Assignment]:
         """One assignment a trace, in any order. Raises ModelRefused."""
+        told = [t for t in traces if evidence.quotable(zip(t.digest_kinds, t.digest_texts, strict=True))]
+        readable = {t.trace_id for t in told}
+        bare = [abstain(t, NO_CONTENT) for t in traces if t.trace_id not in readable]
         if all(c.category_id == OTHER for c in self._taxonomy.categories):
-            return [abstain(t, NO_CATEGORIES) for t in traces]
-        bare = [abstain(t, NO_CONTENT) for t in traces if not any(text.strip() for text in t.digest_texts)]
-        empty = {a.trace_id for a in bare}
-        return bare + await self._label([t for t in traces if t.trace_id not in empty], attempt=1)
+            return bare + [abstain(t, NO_CATEGORIES) for t in told]
+        return bare + await self._label(told, attempt=1)
 
     async def _label(self, traces: Sequence[TraceRow], attempt: int) -> list[Assignment]:
         if not traces:
             return []
         if self._silent >= self._give_up_after:
-            return [abstain(t, NO_MODEL) for t in traces]
+            return [abstain(t, self._outage) for t in traces]
         keyed = {f"t{i}": trace for i, trace in enumerate(traces, 1)}
         try:
             reply = await self._ask(self._instructions, self._data(keyed), self._schema)
@@ -81,13 +83,15 @@ class Labeller:
             return [abstain(t, NO_BUDGET) for t in traces]
         except ModelUnavailable as error:
             self._silent += 1
-            return [abstain(t, f"{NO_MODEL}: {error}"[:_REASON_CHARS]) for t in traces]
+            # One wording for the whole outage, so that its traces can be counted.
+            self._outage = self._outage or f"{NO_MODEL}: {error}"[:_REASON_CHARS]
+            return [abstain(t, self._outage) for t in traces]
         except ModelReplyInvalid as error:
             reason = f"{NO_VERDICT}: {error}"[:_REASON_CHARS]
             if len(traces) == 1:  # the model has had all its attempts for this trace alone
                 return [abstain(t, reason) for t in traces]
             return await self._again(traces, len(traces), attempt, reason)
-        self._silent = 0
+        self._silent, self._outage = 0, ""
         verdicts = replies.verdicts(reply, list(keyed))
         missing = [trace for key, trace in keyed.items() if key not in verdicts]
         return await self._verify(keyed, verdicts) + await self._again(

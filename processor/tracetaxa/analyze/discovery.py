@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze import naming, replies
+from tracetaxa.analyze import evidence, naming, replies
 from tracetaxa.analyze.fence import block, marker, neutralise
 from tracetaxa.analyze.prompting import prompt
 from tracetaxa.errors import ModelReplyInvalid, ModelUnavailable
@@ -54,7 +54,8 @@ class Discovery:
 
     async def run(self, traces: Sequence[TraceRow], brief: Brief, progress: Progress) -> Taxonomy:
         """The taxonomy of `traces`. Raises what `ask` raises when no batch or no merge succeeds."""
-        read = [t for t in traces if t.digest_texts]
+        # A kind of traces that show nothing but figures could get no member: nothing in them can be quoted.
+        read = [t for t in traces if evidence.quotable(zip(t.digest_kinds, t.digest_texts, strict=True))]
         random.Random(brief.seed).shuffle(read)  # noqa: S311
         read = read[: self.max_traces]
         given = [Kind(c.name, c.description, ()) for c in brief.predefined]
@@ -66,7 +67,7 @@ class Discovery:
     # ---------------------------------------------------------------------------------------- steps
 
     async def _propose(self, traces: Sequence[TraceRow], brief: Brief, progress: Progress) -> list[Kind]:
-        """Kinds of every minibatch. A batch that fails is left out; when all do, an error is raised."""
+        """Kinds of every minibatch. A batch that fails is left out, of the progress too; raises if all do."""
         size = self.digests_per_batch
         starts = range(0, len(traces), size)
         done = 0
@@ -74,12 +75,12 @@ class Discovery:
         async def one(start: int) -> list[Kind] | ModelUnavailable | ModelReplyInvalid:
             nonlocal done
             try:
-                return await self._propose_batch(traces[start : start + size], start, brief)
+                kinds = await self._propose_batch(traces[start : start + size], start, brief)
             except (ModelUnavailable, ModelReplyInvalid) as error:
                 return error
-            finally:
-                done += 1
-                progress("discover", done, len(starts))
+            done += 1
+            progress("discover", done, len(starts))
+            return kinds
 
         outcomes = await _all(one(start) for start in starts)
         failures = [o for o in outcomes if not isinstance(o, list)]

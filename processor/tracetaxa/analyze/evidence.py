@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 from tracetaxa.analyze.fence import neutralise
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tracetaxa.records import Digest
+
+QUOTABLE = frozenset({"user", "assistant", "tool", "error"})
+"""Kinds of digest lines that tell what was said, done or failed; a program wrote the others."""
 
 MIN_CHARS = 8
 """A shorter quote is found anywhere; it counts only when it is a whole line."""
 _MAX_CHARS = 500
 
-_PREFIX = re.compile(r"^(?:user|assistant|tool|error|facts)\s*:\s*", re.IGNORECASE)
+_PREFIX = re.compile(r"^(?:user|assistant|tool|error)\s*:\s*", re.IGNORECASE)
 _QUOTES = "'\"`‘’‚“”„«»"
 _SAME = (
     dict.fromkeys("'`‘’‚", "['`‘’‚]")
@@ -32,11 +37,13 @@ class Evidence:
     span_id: str
 
 
-def find(quote: str, digest: Digest) -> Evidence | None:
-    """The first digest line that holds `quote`, apart from case, white space and typographic quotes.
+def quotable(lines: Iterable[tuple[str, str]]) -> bool:
+    """Whether digest lines, as (kind, text), hold anything that can be evidence."""
+    return any(kind in QUOTABLE and text.strip() for kind, text in lines)
 
-    A `cut` line is no evidence: a program wrote it.
-    """
+
+def find(quote: str, digest: Digest) -> Evidence | None:
+    """The first line of a `QUOTABLE` kind with `quote`, apart from case, white space, typographic quotes."""
     exact = neutralise(quote)[:_MAX_CHARS]
     for wanted in dict.fromkeys((exact, _clean(exact))):
         found = _find(wanted, digest) if wanted else None
@@ -48,7 +55,7 @@ def find(quote: str, digest: Digest) -> Evidence | None:
 def _find(wanted: str, digest: Digest) -> Evidence | None:
     pattern = re.compile(r"\s+".join(_word(word) for word in wanted.split()), re.IGNORECASE)
     for line in digest.lines:
-        if line.kind == "cut":
+        if line.kind not in QUOTABLE:
             continue
         text = neutralise(line.text)
         match = pattern.search(text)

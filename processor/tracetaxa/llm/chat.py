@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import openai
 
 from tracetaxa.errors import EngineUnavailable, ModelRefused, ModelReplyInvalid, ModelUnavailable
-from tracetaxa.llm import failures, replies
+from tracetaxa.llm import completion, failures, replies
 from tracetaxa.llm.capabilities import Capabilities
 from tracetaxa.llm.prices import Overrides, cost_usd
 from tracetaxa.protocols import ChatReply
@@ -73,7 +73,9 @@ class OpenAIChat:
                 "or use the local engine"
             )
         self._key = key
-        self._host = urlsplit(address).netloc.rpartition("@")[2]
+        parts = urlsplit(address)
+        self._host = parts.netloc.rpartition("@")[2]
+        self._address = f"{parts.scheme}://{self._host}{parts.path}"
         self._provider = provider or ("openai" if official else "")
         self._timeout_seconds = timeout_seconds
         self._max_attempts = max_attempts
@@ -122,14 +124,14 @@ class OpenAIChat:
         for attempt in range(1, self._max_attempts + 1):
             failure = None
             try:
-                completion = await self._send(conversation, schema, max_tokens)
+                answer = await self._send(conversation, schema, max_tokens)
             except (openai.OpenAIError, TimeoutError, ValueError) as error:
-                failure = failures.read(error, secret=self._key)
+                failure = failures.read(error, secret=self._key, timeout_seconds=self._timeout_seconds)
             if failure is not None:  # out of the handler: the client's error, chained, could show the key
                 await self._handle(failure, attempt)
                 continue
-            used = [a + b for a, b in zip(used, self._count(completion, conversation), strict=True)]
-            text, finish = _content(completion)
+            used = [a + b for a, b in zip(used, self._count(answer, conversation), strict=True)]
+            text, finish = answer.text, answer.finish_reason
             try:
                 if finish == "length":
                     raise replies.UnusableReplyError(
@@ -146,10 +148,9 @@ class OpenAIChat:
                 elif schema is not None:
                     self._capabilities = self._capabilities.spelled_out()
                 continue
-            model = str(getattr(completion, "model", "") or self.name)
-            return ChatReply(text, data, model, *used)
+            return ChatReply(text, data, answer.model or self.name, *used)
         raise ModelReplyInvalid(
-            f"{self.name} at {self._host} gave no usable reply in {self._max_attempts} attempts: "
+            f"{self.name} at {self._host} gave no usable reply in {_attempts(self._max_attempts)}: "
             f"{failures.plain(problem)}"
         )
 
@@ -160,7 +161,7 @@ class OpenAIChat:
 
     async def _send(
         self, messages: Sequence[Mapping[str, str]], schema: Mapping[str, Any] | None, max_tokens: int
-    ) -> Any:
+    ) -> completion.Completion:
         """One request; where the endpoint refuses a form, the next form at once."""
         async with self._slots:
             for _ in range(_MOST_ADAPTATIONS):
@@ -170,7 +171,11 @@ class OpenAIChat:
                 try:
                     # The client's own timeout is per read: a server that drips would never end.
                     async with asyncio.timeout(self._timeout_seconds):
-                        return await self._client.chat.completions.create(model=self.name, **request)
+                        # The raw body: the client's own reading takes anything for a completion.
+                        response = await self._client.chat.completions.with_raw_response.create(
+                            model=self.name, **request
+                        )
+                    return completion.read(response.content, response.headers.get("content-type", ""))
                 except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                     failure = failures.read(error, secret=self._key)
                     simpler = tried.after_refusal(failure.parameter, str(error))
@@ -189,13 +194,18 @@ class OpenAIChat:
     async def _handle(self, failure: failures.Failure, attempt: int) -> None:
         """Wait before the next attempt, or raise what ends this answer."""
         message = f"{self.name} at {self._host}: {failure.message}"
+        if failure.meaning == "foreign" and not self._spend.calls:  # after a completion it is a passing fault
+            raise ModelRefused(
+                f"{self._address} does not answer like an OpenAI-compatible API ({failure.message}): "
+                "check the base URL"
+            )
         if failure.meaning == "refused":
             raise ModelRefused(message)
         if failure.meaning == "adapt":
             raise ModelReplyInvalid(f"{message}; the endpoint rejects this request")
         wait = failure.retry_after_seconds
         if attempt >= self._max_attempts or (wait or 0) > self._max_retry_after_seconds:
-            raise ModelUnavailable(f"{message}; no answer after {attempt} attempts, try again later")
+            raise ModelUnavailable(f"{message} ({_attempts(attempt)}); try again later")
         if wait is not None:
             now = asyncio.get_running_loop().time()
             self._quiet_until = max(self._quiet_until, now + wait)
@@ -214,19 +224,17 @@ class OpenAIChat:
         echo = [{"role": "assistant", "content": text[:_ECHO_CHARS]}] if text else []
         return [*messages, *echo, {"role": "user", "content": complaint}]
 
-    def _count(self, completion: Any, messages: Sequence[Mapping[str, str]]) -> tuple[int, int, int]:
+    def _count(
+        self, answer: completion.Completion, messages: Sequence[Mapping[str, str]]
+    ) -> tuple[int, int, int]:
         """Add an answer to the running total. Returns input, output and cached tokens."""
-        usage = getattr(completion, "usage", None)
-        if usage is None:
-            text, _ = _content(completion)
+        tokens = answer.usage
+        if tokens is None:
             sent = sum(len(m["content"].encode()) for m in messages)
-            tokens = (sent // _BYTES_PER_TOKEN, len(text.encode()) // _BYTES_PER_TOKEN, 0)
-        else:
-            cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", 0)
-            tokens = (_whole(usage.prompt_tokens), _whole(usage.completion_tokens), _whole(cached))
+            tokens = (sent // _BYTES_PER_TOKEN, len(answer.text.encode()) // _BYTES_PER_TOKEN, 0)
         cost = cost_usd(self.name, self._provider, *tokens, self._prices)
         if cost is None:  # a deployment's name says nothing: the answer may name the model
-            cost = cost_usd(str(getattr(completion, "model", "")), self._provider, *tokens, self._prices)
+            cost = cost_usd(answer.model, self._provider, *tokens, self._prices)
         self._spend = Spend(
             calls=self._spend.calls + 1,
             input_tokens=self._spend.input_tokens + tokens[0],
@@ -236,15 +244,5 @@ class OpenAIChat:
         return tokens
 
 
-def _content(completion: Any) -> tuple[str, str]:
-    """Text and finish reason; the client checks no types, so an odd server's answer may be anything."""
-    choices = getattr(completion, "choices", None)
-    if not isinstance(choices, list) or not choices:
-        return "", ""
-    message = getattr(choices[0], "message", None)
-    text = getattr(message, "content", None)
-    return (text if isinstance(text, str) else ""), str(getattr(choices[0], "finish_reason", "") or "")
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+def _attempts(number: int) -> str:
+    return f"{number} attempt{'' if number == 1 else 's'}"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import openai
 
+from tracetaxa.llm.completion import NotACompletionError, ReportedError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,38 +26,51 @@ _NO_MODEL = re.compile(
     r"model_not_found|model\b.{0,80}(?:does not exist|not found)|(?:invalid|unknown) model", re.IGNORECASE
 )
 
-Meaning = Literal["later", "adapt", "refused"]
+Meaning = Literal["later", "adapt", "refused", "foreign"]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     meaning: Meaning
-    """`later`: the same request may work; `adapt`: this request can't as it is; `refused`: none will."""
+    """`later`: the same request may work; `adapt`: this request can't as it is; `refused`: none will;
+    `foreign`: what answered is not the API."""
     message: str
     parameter: str = ""
     retry_after_seconds: float | None = None
 
 
-def read(error: Exception, secret: str = "") -> Failure:
-    """Sort a failed call of the openai client by what to do next; `secret` is left out of the message."""
-    if not isinstance(error, openai.APIStatusError):
-        cause = error.__cause__
-        detail = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
-        return Failure("later", plain(f"{str(error) or type(error).__name__}{detail}", secret))
-    body = error.body if isinstance(error.body, dict) else {}
-    message = plain(str(body.get("message") or error.message), secret)
-    told = f"{error.code or ''} {error.type or ''} {message}"
-    status = error.status_code
+def read(error: Exception, *, secret: str = "", timeout_seconds: float = 0.0) -> Failure:
+    """Sort a failed call by what to do next; `secret` is left out of the message."""
+    if isinstance(error, NotACompletionError):
+        return Failure("foreign", plain(str(error), secret))
+    if isinstance(error, ReportedError):
+        code = error.body.get("code")
+        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        return _by_status(status, plain(str(error), secret), f"{code} {error.body.get('type')}", "", None)
+    if isinstance(error, openai.APIStatusError):
+        body = error.body if isinstance(error.body, dict) else {}
+        message = plain(str(body.get("message") or error.message), secret)
+        wait = retry_after(error.response.headers)
+        return _by_status(
+            error.status_code, message, f"{error.code} {error.type}", str(error.param or ""), wait
+        )
+    if isinstance(error, TimeoutError | openai.APITimeoutError):
+        return Failure("later", f"no answer within {timeout_seconds:g} s")
+    cause = error.__cause__
+    detail = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
+    return Failure("later", plain(f"{str(error) or type(error).__name__}{detail}", secret))
+
+
+def _by_status(status: int, message: str, kind: str, parameter: str, wait: float | None) -> Failure:
+    told = f"{kind} {message}"
     if status in (401, 402, 403) or (status in (400, 429) and _NO_MONEY.search(told)):
         advice = "check the key and the account" if status == 401 else "check the account and its limits"
         return Failure("refused", f"{message} (HTTP {status}; {advice})")
     if status == 404 or (status == 400 and _NO_MODEL.search(told)):
         return Failure("refused", f"{message} (HTTP {status}; check the model's name and the base URL)")
     if status in (408, 409, 425, 429) or status >= 500:
-        return Failure(
-            "later", f"{message} (HTTP {status})", retry_after_seconds=retry_after(error.response.headers)
-        )
-    return Failure("adapt", f"{message} (HTTP {status})", parameter=str(error.param or ""))
+        return Failure("later", f"{message} (HTTP {status})", retry_after_seconds=wait)
+    return Failure("adapt", f"{message} (HTTP {status})", parameter=parameter)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
