@@ -21,7 +21,7 @@ from tracetaxa.analyze.run import Job, run_analysis
 from tracetaxa.config import AnalysisConfig, Config, duration_seconds, parse_analysis
 from tracetaxa.errors import ConfigError, EngineUnavailable, QueryFailed, QueryRefused
 from tracetaxa.llm.chat import OpenAIChat
-from tracetaxa.llm.embed import load_embedder
+from tracetaxa.llm.embed import embedder_name, load_embedder
 from tracetaxa.llm.prices import ModelPrice, cost_usd
 from tracetaxa.protocols import no_progress
 from tracetaxa.records import Selection
@@ -102,7 +102,7 @@ def build_engine(config: Config, name: Literal["openai", "local"], budget_usd: f
     """Raises EngineUnavailable when it can't work here."""
     llm = config.llm
     if name == "local":
-        return LocalEngine(load_embedder)
+        return LocalEngine(load_embedder, models=(embedder_name(),))
     return ModelEngine(
         taxonomy_model=build_chat(config, llm.taxonomy_model, llm.taxonomy_effort),
         assignment_model=build_chat(config, llm.assignment_model, llm.assignment_effort),

@@ -134,10 +134,14 @@ class Vocabulary:
         return scores
 
     def _is_name(self, term: Term, share: float) -> bool:
-        """Whether a term looks like somebody's name: always with a capital, and not in many traces."""
+        """Whether a term looks like a name, of a person, street or firm: mostly with capitals, in few traces.
+
+        One word may stand at the beginning of a sentence; two words with capitals hardly do.
+        """
         forms = self._forms[term]
-        capital = sum(count for form, count in forms.items() if form[:1].isupper() and form[1:].islower())
-        return share < 0.3 and len(term) == 1 and sum(forms.values()) > 3 and capital >= 0.95 * forms.total()
+        capital = sum(count for form, count in forms.items() if all(_is_capital(w) for w in form.split()))
+        least = 0.95 if len(term) == 1 else 0.5
+        return share < 0.5 and forms.total() > 3 and capital >= least * forms.total()
 
     def scores(self, group: int) -> Mapping[Term, float]:
         return self._scores[group]
@@ -174,7 +178,7 @@ def name_groups(
     marks: Mapping[int, str],
     taken: Iterable[str] = (),
 ) -> list[str]:
-    """A distinct name for every group: its best terms in title case, then its mark in brackets.
+    """A distinct name for every group: its two best terms, then its mark in brackets.
 
     A group without telling terms is called by the first words of its example.
     """
@@ -182,11 +186,11 @@ def name_groups(
     names = []
     for group in groups:
         ranked = vocabulary.ranked(group)
-        choices = [f"{ranked[0]} and {second}" for second in ranked[1:]] or ranked[:1]
+        choices = [f"{ranked[0]}, {second}" for second in ranked[1:]] or ranked[:1]
         choices.append(" ".join(_WORD.findall(examples[group])[:4]) or "group")
         choices += [f"{choices[-1]} {number}" for number in range(2, len(used) + 3)]
         mark = f" ({marks[group]})" if group in marks else ""
-        tries = (clean_name(_title(choice) + mark) for choice in choices)
+        tries = (clean_name(choice[:1].upper() + choice[1:] + mark) for choice in choices)
         name = next(name for name in tries if name and name.casefold() not in used)
         used.add(name.casefold())
         names.append(name)
@@ -237,10 +241,8 @@ def _cut(text: str) -> str:
     return head if len(head) > QUOTE_CHARS // 2 else text[:QUOTE_CHARS]
 
 
-def _title(text: str) -> str:
-    return " ".join(
-        word if word == "and" or word.isupper() else word[:1].upper() + word[1:] for word in text.split()
-    )
+def _is_capital(word: str) -> bool:
+    return word[:1].isupper() and word[1:].islower()
 
 
 def _listed(items: Sequence[str]) -> str:

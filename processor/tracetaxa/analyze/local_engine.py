@@ -185,7 +185,7 @@ def _the_model() -> LocalModel:
         # Loaded first: only the thread pools of libraries that are there already can be limited.
         import scipy.linalg  # noqa: F401
         import sklearn.cluster  # noqa: F401
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         from tracetaxa.analyze.local_model import LocalModel
 

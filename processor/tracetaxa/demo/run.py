@@ -134,7 +134,7 @@ def run_demo(
     finally:
         peak = memory.stop()
     console.print(f"{time.monotonic() - started:.0f} s, peak memory {peak / MIB:,.0f} MB with all processes")
-    command = Path(sys.argv[0]).with_name("tracetaxa")
+    command = Path(sys.executable).with_name("tracetaxa")
     program = str(command) if command.exists() else f"{sys.executable} -m tracetaxa.cli"
     console.print(f"Report page  {place.html}\nDatabase     {place.directory / 'data'}\n", soft_wrap=True)
     console.print("Look around with the commands above, for example:", markup=False)
