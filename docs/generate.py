@@ -49,6 +49,8 @@ def _flattened(prefix: str, model: type[BaseModel]) -> list[tuple[str, Any]]:
             found.append((prefix + name, field))
         elif isinstance(field.default, inner):
             found += _flattened(f"{prefix}{name}.", inner)
+        elif get_origin(field.annotation) is dict:
+            found += _flattened(f"{prefix}{name}.<name>.", inner)
         else:
             found += _flattened(f"{prefix}{name}[].", inner)
     return found
@@ -61,9 +63,18 @@ def _table(prefix: str, fields: list[tuple[str, Any]]) -> list[str]:
             default = "required"
         else:
             default = f"`{field.default}`" if field.default not in ("", None, (), {}) else "–"
-        text = " ".join((field.description or "").split()).replace("|", "\\|")
-        rows.append(f"| `{name}` | {default} | {text} |")
+        text = " ".join((field.description or "").split())
+        if choices := _choices(field.annotation):
+            text += f" One of {', '.join(f'`{choice}`' for choice in choices)}."
+        rows.append(f"| `{name}` | {default} | {text.replace('|', chr(92) + '|')} |")
     return rows
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """The values of a Literal, the empty one (not set) left out."""
+    if get_origin(annotation) is Literal:
+        return [value for value in get_args(annotation) if value != ""]
+    return []
 
 
 def main(arguments: list[str]) -> int:

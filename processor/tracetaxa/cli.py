@@ -37,7 +37,6 @@ QUERY_FORMATS = {
     "jsonl": "JSONEachRow",
     "csv": "CSVWithNames",
     "tsv": "TSVWithNames",
-    "markdown": "Markdown",
 }
 _EXIT_BY_STATUS = {"complete": 0, "partial": 3, "failed": 1, "cancelled": 130}
 
@@ -347,6 +346,7 @@ async def _trace(store: ClickHouse, prefix: str) -> tuple[Any, list[dict[str, An
 @click.option("--format", "form", type=click.Choice(list(QUERY_FORMATS)), default="text")
 def query(config: Config, sql: str, form: str) -> None:
     """Run one SELECT on the database, read-only. SQL of `-` is read from standard input."""
+    from tracetaxa.store.display import safe_for_terminal
     from tracetaxa.store.guard import Guard
 
     text = sys.stdin.read() if sql == "-" else sql
@@ -359,7 +359,7 @@ def query(config: Config, sql: str, form: str) -> None:
         elif not store.through_service:
             settings["readonly"] = 2
         answer = client.raw_query(text, settings=settings, fmt=QUERY_FORMATS[form])
-    sys.stdout.buffer.write(answer)
+    sys.stdout.buffer.write(safe_for_terminal(answer) if sys.stdout.isatty() else answer)
     sys.stdout.flush()
 
 
