@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DAY_SECONDS = 86_400
 HEALTH_SECONDS = 5.0
 """A database that does not answer the health check within this long counts as not working."""
 
@@ -151,8 +152,10 @@ class Service:
 
     async def _start_receiver(self, stack: contextlib.AsyncExitStack, store: ClickHouse) -> None:
         receiver = self.config.receiver
+        # Older spans would be dropped as they are stored: their senders are told instead.
+        writer = SpanWriter(store.connect(), max_age_seconds=self.config.store.retention_days * DAY_SECONDS)
         commit: GroupCommit[ExportTraceServiceRequest, Rejected] = GroupCommit(
-            SpanWriter(store.connect()).write,
+            writer.write,
             linger_ms=receiver.linger_ms,
             max_batch_spans=receiver.max_batch_spans,
             max_in_flight_mib=receiver.max_in_flight_mib,

@@ -153,6 +153,26 @@ def test_limits_of_the_start_time_are_good(start: int) -> None:
     assert one(start_time_unix_nano=start)["Timestamp"] == start
 
 
+@pytest.mark.parametrize(
+    ("age_ns", "max_age_ns", "reason"),
+    [
+        (DAY_NS, DAY_NS, ""),
+        (DAY_NS + 1, DAY_NS, "older than the retention of 1 day (1)"),
+        (10**9, 10**9 // 2, "older than the retention of 0.5 seconds (1)"),
+        (DAY_NS * 2, DAY_NS * 3 // 2, "older than the retention of 1.5 days (1)"),
+        (DAY_NS * 9000, None, ""),
+        (NOW - 1, DAY_NS, "before the year 2000 (1)"),
+        (NOW - YEAR_2000_NS, DAY_NS * 30_000, ""),
+    ],
+)
+def test_age_is_limited_by_the_retention(age_ns: int, max_age_ns: int | None, reason: str) -> None:
+    rows: list[tuple[Any, ...]] = []
+    message = request(Span(**{**GOOD, "start_time_unix_nano": NOW - age_ns}))
+    rejected = append_rows(rows, message, now_ns=NOW, max_age_ns=max_age_ns)
+    assert (len(rows), rejected.spans) == ((0, 1) if reason else (1, 0))
+    assert rejected.message.endswith(reason)
+
+
 def test_rejections_are_counted_by_reason() -> None:
     _, rejected = convert(request(Span(), Span(), Span(**{**GOOD, "start_time_unix_nano": 1})))
     assert sorted(rejected.reasons.values()) == [1, 2]

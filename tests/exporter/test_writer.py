@@ -122,6 +122,21 @@ def test_clock_decides_what_the_future_is(tables: Client) -> None:
     assert "too far in the future" in rejected.message
 
 
+def test_spans_older_than_the_retention_are_rejected_and_not_lost_in_silence(tables: Client) -> None:
+    old, good = span(1, NOW - 31 * DAY), span(2, NOW - 29 * DAY)
+    (rejected,) = SpanWriter(tables, max_age_seconds=30 * 86_400).write([request(old, good)])
+    assert rejected.reasons == {"the start time is older than the retention of 30 days": 1}
+    assert "30 days (1)" in rejected.message
+    assert tables.query("SELECT TraceId FROM otel_traces").result_rows == [(f"{2:032x}",)]
+
+
+def test_without_a_limit_no_age_is_rejected(tables: Client) -> None:
+    tables.command("ALTER TABLE otel_traces REMOVE TTL")
+    requests = [request(span(1, NOW - 31 * DAY), span(2, NOW - 5000 * DAY))]
+    assert [rejected.spans for rejected in SpanWriter(tables).write(requests)] == [0]
+    assert count(tables) == 2
+
+
 def test_failures_that_somebody_can_repair_are_retryable(client: Client) -> None:
     with pytest.raises(WriteFailed, match="UNKNOWN_TABLE") as failure:
         SpanWriter(client).write([request(span(1))])

@@ -206,6 +206,133 @@ def test_content_of_agent_spans_counts_only_where_the_calls_inside_have_none() -
     assert [text for _, text in turns(spans.read())] == ["Hi", "Hello", "Bye", "See you"]
 
 
+ASKED = "gen_ai.input.messages"
+ANSWERED = "gen_ai.output.messages"
+
+
+def test_an_agents_question_counts_where_the_calls_inside_have_only_answers() -> None:
+    spans = Spans()
+    agent = spans.agent(seconds=9, **{ASKED: [says("system", "Be brief."), user("late question")]})
+    spans.chat(agent, [], [calls("look", {}, "c1")])
+    spans.tool(agent, "look", **{"gen_ai.tool.call.id": "c1", "gen_ai.tool.call.result": "it"})
+    spans.chat(agent, [], [assistant("here")])
+
+    trace = spans.read()
+
+    assert turns(trace) == [
+        ("system", "Be brief."),
+        ("user", "late question"),
+        ("tool", "look", "{}", "it"),
+        ("assistant", "here"),
+    ]
+    assert (trace.input, trace.output) == ("late question", "here")
+    assert trace.turns[1].span_id == agent.span_id
+
+
+def test_an_agents_answer_counts_where_the_calls_inside_have_only_questions() -> None:
+    spans = Spans()
+    agent = spans.agent(seconds=9, **{ANSWERED: [assistant("here")]})
+    spans.chat(agent, [user("Where?")], [])
+    spans.tool(agent, "look", **{"gen_ai.tool.call.id": "c1"})
+    spans.chat(agent, [user("Where?"), calls("look", {}, "c1"), returns("it", "c1")], [])
+
+    trace = spans.read()
+
+    assert turns(trace) == [("user", "Where?"), ("tool", "look", "{}", "it"), ("assistant", "here")]
+    assert (trace.output, trace.turns[-1].span_id) == ("here", agent.span_id)
+    assert trace.turns[-1].time_ns == agent.end_ns
+
+
+@pytest.mark.parametrize("direction", [ASKED, ANSWERED])
+def test_messages_split_between_agent_and_calls_are_taken_once_over_many_requests(direction: str) -> None:
+    spans = Spans()
+    history: list[Any] = []
+    for i in range(3):
+        history.append(user(f"q{i}"))
+        answer = [assistant(f"a{i}")]
+        agent = spans.agent(seconds=1.8, **{direction: list(history) if direction == ASKED else answer})
+        spans.chat(agent, *(([], answer) if direction == ASKED else (list(history), [])))
+        history += answer
+
+    assert [text for _, text in turns(spans.read())] == ["q0", "a0", "q1", "a1", "q2", "a2"]
+
+
+def test_wrappers_that_repeat_both_directions_add_nothing() -> None:
+    spans = Spans()
+    outer = spans.agent(seconds=9, **{ASKED: [user("Q?")], ANSWERED: [assistant("A!")]})
+    inner = spans.agent(outer, seconds=7, **{ASKED: [user("Q")], ANSWERED: [user("q"), assistant("A.")]})
+    spans.chat(inner, [user("q")], [])
+
+    assert turns(spans.read()) == [("user", "q"), ("assistant", "A.")]
+
+
+def test_an_answer_that_was_given_before_is_given_again() -> None:
+    spans = Spans()
+    agent = spans.agent(seconds=9, **{ANSWERED: [user("on"), assistant("ok")]})
+    spans.chat(agent, [user("go"), assistant("ok"), user("on")], [])
+
+    assert [text for _, text in turns(spans.read())] == ["go", "ok", "on", "ok"]
+
+
+@pytest.mark.parametrize("tool_between", [True, False])
+@pytest.mark.parametrize("captured", [True, False], ids=["calls inside", "agent span only"])
+def test_a_sub_agent_does_not_speak_for_the_agent_around_it(tool_between: bool, captured: bool) -> None:
+    spans = Spans()
+    task, found = [user("List flights")], [assistant("Two flights")]
+    outer = spans.agent(seconds=20, **{ASKED: [user("Plan my trip")], ANSWERED: [assistant("A plan")]})
+    spans.chat(outer, [], [])
+    above = spans.tool(outer, "expert", seconds=8) if tool_between else outer
+    inner = spans.agent(above, seconds=7, **{ASKED: task, ANSWERED: found})
+    spans.chat(inner, *((task, found) if captured else ([], [])))
+    spans.chat(outer, [], [])
+
+    trace = spans.read()
+
+    said = [turn for turn in turns(trace) if turn[0] != "tool"]
+    assert said == [("user", "Plan my trip"), ("assistant", "Two flights"), ("assistant", "A plan")]
+    assert (trace.input, trace.output) == ("Plan my trip", "A plan")
+
+
+def test_the_directions_of_a_sub_agent_are_its_own() -> None:
+    spans = Spans()
+    outer = spans.agent(seconds=20, **{ASKED: [user("Plan my trip")]})
+    spans.chat(outer, [], [assistant("Asking.")])
+    inner = spans.agent(outer, seconds=1.8, **{ANSWERED: [assistant("Two flights")]})
+    spans.chat(inner, [user("List flights")], [])
+    spans.chat(outer, [], [assistant("A plan")])
+
+    assert turns(spans.read()) == [
+        ("user", "Plan my trip"),
+        ("assistant", "Asking."),
+        ("assistant", "Two flights"),
+        ("assistant", "A plan"),
+    ]
+
+
+def test_parallel_agents_keep_their_own_answers() -> None:
+    """Each answer comes back in the history of its own agent, and is known there."""
+    spans = Spans()
+    both = [spans.agent(at=1 + i, seconds=8 + i, **{ANSWERED: [assistant(f"a{i}")]}) for i in range(2)]
+    for i, agent in enumerate(both):
+        spans.chat(agent, [user(f"q{i}")], [], at=3 + i)
+    for i in range(2):
+        history = [user(f"q{i}"), assistant(f"a{i} (edited)"), user(f"more {i}")]
+        spans.chat(None, history, [assistant(f"b{i}")], at=20 + i)
+
+    said = [text for _, text in turns(spans.read())]
+
+    assert said == ["q0", "q1", "a0", "a1", "more 0", "b0", "more 1", "b1"]
+
+
+def test_an_agents_answer_follows_what_started_at_the_same_time_or_ended_later() -> None:
+    spans = Spans()
+    agent = spans.agent(at=1, seconds=0, **{ANSWERED: [assistant("a")]})
+    spans.chat(agent, [user("q")], [], at=1, seconds=2)
+    spans.chat(None, [user("q"), assistant("a"), user("more")], [assistant("b")], at=3)
+
+    assert [text for _, text in turns(spans.read())] == ["q", "a", "more", "b"]
+
+
 # ------------------------------------------------------------------------------------------------- tool calls
 
 

@@ -279,6 +279,33 @@ def test_bad_spans_are_reported_and_their_neighbours_stored(store: Store, reader
         assert (service.traces.counts.accepted, service.traces.counts.failed) == (2, 1)
 
 
+def test_spans_older_than_the_retention_are_reported(connect: Callable[[], Client], reader: Client) -> None:
+    writer = SpanWriter(connect(), max_age_seconds=30 * 86_400)
+    message = request(1, 2)
+    message.resource_spans[0].scope_spans[0].spans[0].start_time_unix_nano -= 31 * 86_400 * 10**9
+    with serving(Store(writer)) as (_, sender):
+        partial = sender.send(message).partial_success
+    assert partial.rejected_spans == 1
+    assert "older than the retention of 30 days" in partial.error_message
+    assert count(reader) == 1
+
+
+def test_last_error_lasts_until_a_request_is_stored_whole(store: Store) -> None:
+    bad = request(1, 2)
+    bad.resource_spans[0].scope_spans[0].spans[0].trace_id = b"short"
+    with serving(store) as (service, sender):
+        sender.send(bad)
+        assert "trace id" in service.traces.last_error
+        sender.send(request())  # without spans: says nothing about storing them
+        assert "trace id" in service.traces.last_error
+        sender.send(request(3))
+        assert service.traces.last_error == ""
+        sender.refused(b"\xff\xff")
+        assert "not OTLP" in service.traces.last_error
+        sender.send(request(4))
+        assert service.traces.last_error == ""
+
+
 def test_empty_request_is_fine_and_writes_nothing(store: Store) -> None:
     with serving(store) as (_, sender):
         assert sender.send(b"") == ExportTraceServiceResponse()

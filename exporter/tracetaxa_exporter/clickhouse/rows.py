@@ -80,15 +80,23 @@ class Rejected:
 
 
 def append_rows(
-    rows: list[Row], request: ExportTraceServiceRequest, *, now_ns: int, max_future_ns: int = DAY_NS
+    rows: list[Row],
+    request: ExportTraceServiceRequest,
+    *,
+    now_ns: int,
+    max_future_ns: int = DAY_NS,
+    max_age_ns: int | None = None,
 ) -> Rejected:
     """Append a row for each good span of `request`, in order; say which spans were left out and why.
 
     A span is rejected when its ids don't have 16 and 8 bytes or are all zero, or when it starts before the
     year 2000 or more than `max_future_ns` after `now_ns`: the table has a partition a day, and wild times
     would make it thousands. A wild end is no reason: it is moved between the start and that same limit.
+    One that starts more than `max_age_ns` before `now_ns` is rejected too: that is the table's retention,
+    which would drop it in silence. None is no such limit.
     """
     limit_ns = now_ns + max_future_ns
+    oldest_ns = YEAR_2000_NS if max_age_ns is None else max(YEAR_2000_NS, now_ns - max_age_ns)
     rejected: Counter[str] = Counter()
     for resource_spans in request.resource_spans:
         resource = texts(resource_spans.resource.attributes)
@@ -105,9 +113,9 @@ def append_rows(
                     or len(span_id) != 8
                     or span_id == _NO_SPAN
                     or len(parent_id) not in (0, 8)
-                    or not YEAR_2000_NS <= start_ns <= limit_ns
+                    or not oldest_ns <= start_ns <= limit_ns
                 ):
-                    rejected[_reason(span)] += 1
+                    rejected[_reason(span, oldest_ns, max_age_ns)] += 1
                     continue
                 duration_ns = min(span.end_time_unix_nano, limit_ns) - start_ns
                 status = span.status
@@ -142,7 +150,7 @@ def append_rows(
     return Rejected(rejected)
 
 
-def _reason(span: Span) -> str:
+def _reason(span: Span, oldest_ns: int, max_age_ns: int | None) -> str:
     if len(span.trace_id) != 16 or span.trace_id == _NO_TRACE:
         return "the trace id is not 16 bytes or is all zero"
     if len(span.span_id) != 8 or span.span_id == _NO_SPAN:
@@ -151,7 +159,14 @@ def _reason(span: Span) -> str:
         return "the parent span id is not 8 bytes"
     if span.start_time_unix_nano < YEAR_2000_NS:
         return "the start time is before the year 2000"
+    if max_age_ns is not None and span.start_time_unix_nano < oldest_ns:
+        return f"the start time is older than the retention of {_period(max_age_ns)}"
     return "the start time is too far in the future"
+
+
+def _period(ns: int) -> str:
+    number, unit = (ns / DAY_NS, "day") if ns >= DAY_NS else (ns / 10**9, "second")
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"
 
 
 def _spelled(names: tuple[str, ...], number: int) -> str:

@@ -56,7 +56,9 @@ class SpanWriter:
     """Writes groups of OTLP requests through one client, which belongs to this writer alone.
 
     `write` blocks, and is called by one thread at a time. A span that starts more than `max_future_seconds`
-    after the clock `now_ns` is rejected.
+    after the clock `now_ns`, or more than `max_age_seconds` before it, is rejected. Give the retention of the
+    table as `max_age_seconds`: ClickHouse drops older spans as it takes them, and says nothing. None is no
+    limit.
     """
 
     def __init__(
@@ -64,10 +66,12 @@ class SpanWriter:
         client: Client,
         *,
         max_future_seconds: int = DAY_NS // 10**9,
+        max_age_seconds: float | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._client = client
         self._max_future_ns = max_future_seconds * 10**9
+        self._max_age_ns = None if max_age_seconds is None else int(max_age_seconds * 10**9)
         self._now_ns = now_ns
 
     def write(self, requests: Sequence[ExportTraceServiceRequest]) -> list[Rejected]:
@@ -79,7 +83,9 @@ class SpanWriter:
         now_ns = self._now_ns()
         rows: list[Row] = []
         rejected = [
-            append_rows(rows, request, now_ns=now_ns, max_future_ns=self._max_future_ns)
+            append_rows(
+                rows, request, now_ns=now_ns, max_future_ns=self._max_future_ns, max_age_ns=self._max_age_ns
+            )
             for request in requests
         ]
         if rows:

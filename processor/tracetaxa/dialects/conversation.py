@@ -42,16 +42,18 @@ class Step:
     time_ns: int
     """0 for what was said before the trace began: the history that its first model call was given."""
     since_ns: int
-    """Start of the model call that brought this step: never decreases from step to step."""
+    """Moment of the span that brought this step, mostly its start: never decreases from step to step."""
     call: ToolCall | None = None
     result: ToolResult | None = None
 
 
 @dataclass(slots=True, eq=False)
-class _Thread:
+class Thread:
+    """Messages that follow each other."""
+
     system: tuple[str, ...]
     history: Sequence[Message] = ()
-    answers: tuple[Message, ...] = ()
+    answers: list[Message] = field(default_factory=list)
     """What the model said after `history`."""
     answered_ns: int = 0
     seen: Counter[object] = field(default_factory=Counter)
@@ -69,33 +71,60 @@ class ConversationBuilder:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self._threads: deque[_Thread] = deque(maxlen=_RECENT_THREADS)
-        self._by_first: dict[object, _Thread] = {}
+        self._threads: deque[Thread] = deque(maxlen=_RECENT_THREADS)
+        self._by_first: dict[object, Thread] = {}
         self._instructions: set[str] = set()
         self._calls: dict[str, list[Step]] = {}
 
-    def add(self, span: Span, reading: SpanReading, *, delegated: bool) -> None:
-        """`delegated`: an agent wrote the input, so its user messages are not the user's."""
+    def add(
+        self, span: Span, reading: SpanReading, *, delegated: bool, within: Thread | None = None
+    ) -> Thread:
+        """Take input and output in; returns the thread that they belong to.
+
+        `delegated`: an agent wrote the input, so its user messages are not the user's. `within`: the thread
+        of a reading without input, where the spans around it say so; else it is the last one.
+        """
         for text in reading.system:
             if text not in self._instructions:
                 self._instructions.add(text)
                 self._step("system", text, span, span.start_ns)
-        thread, news = self._place(span, reading)
+        thread, news = self._place(span, reading, within)
         earlier = 0 if thread.seen else _said_earlier(news)
         for i, message in enumerate(news):
             self._take(message, thread, span, 0 if i < earlier else span.start_ns, delegated)
-        for message in reading.output:
+        self._answered(reading.output, thread, span, delegated)
+        return thread
+
+    def answer(
+        self, span: Span, reading: SpanReading, thread: Thread, *, delegated: bool, since_ns: int
+    ) -> None:
+        """Take in the output alone, at `since_ns`, when all inside the span was said.
+
+        Agents may repeat the messages inside them before their answer; these are left out.
+        """
+        *before, last = reading.output
+        output = (*_uncounted(before, thread.seen), last)
+        thread.answers += output
+        taken = len(self.steps)
+        self._answered(output, thread, span, delegated)
+        for step in self.steps[taken:]:
+            step.since_ns = since_ns
+
+    def _answered(self, output: Sequence[Message], thread: Thread, span: Span, delegated: bool) -> None:
+        for message in output:
             self._take(message, thread, span, span.end_ns, delegated)
-        if reading.output:
+        if output:
             thread.answered_ns = span.end_ns
 
     # ------------------------------------------------------------------------------------- placing the input
 
-    def _place(self, span: Span, reading: SpanReading) -> tuple[_Thread, Sequence[Message]]:
+    def _place(
+        self, span: Span, reading: SpanReading, within: Thread | None
+    ) -> tuple[Thread, Sequence[Message]]:
         """The thread that this call belongs to, and the messages of its input that are new there."""
         given = reading.input
         if not given:
-            thread = self._threads[0] if self._threads else self._start(reading)
+            thread = within or (self._threads[0] if self._threads else self._start(reading))
             thread.answers += reading.output
             return thread, ()
         candidates = self._candidates(given)
@@ -117,13 +146,13 @@ class ConversationBuilder:
                 return self._continue(thread, reading), _uncounted(given, thread.seen)
         return self._start(reading), given
 
-    def _candidates(self, given: Sequence[Message]) -> list[_Thread]:
+    def _candidates(self, given: Sequence[Message]) -> list[Thread]:
         same_start = self._by_first.get(given[0].key)
         others = [thread for thread in self._threads if thread is not same_start]
         return others if same_start is None else [same_start, *others]
 
-    def _start(self, reading: SpanReading) -> _Thread:
-        thread = _Thread(reading.system)
+    def _start(self, reading: SpanReading) -> Thread:
+        thread = Thread(reading.system)
         self._threads.appendleft(thread)
         if reading.input:
             return self._continue(thread, reading)
@@ -131,8 +160,8 @@ class ConversationBuilder:
             self._by_first[reading.output[0].key] = thread
         return thread
 
-    def _continue(self, thread: _Thread, reading: SpanReading) -> _Thread:
-        thread.history, thread.answers = reading.input, reading.output
+    def _continue(self, thread: Thread, reading: SpanReading) -> Thread:
+        thread.history, thread.answers = reading.input, list(reading.output)
         self._by_first[reading.input[0].key] = thread
         if self._threads[0] is not thread:
             self._threads = deque([thread, *(t for t in self._threads if t is not thread)], _RECENT_THREADS)
@@ -140,7 +169,7 @@ class ConversationBuilder:
 
     # ------------------------------------------------------------------------------------ taking messages in
 
-    def _take(self, message: Message, thread: _Thread, span: Span, time_ns: int, delegated: bool) -> None:
+    def _take(self, message: Message, thread: Thread, span: Span, time_ns: int, delegated: bool) -> None:
         thread.seen[message.key] += 1
         for result in message.results:
             self._answer(result, thread, span, time_ns)
@@ -153,7 +182,7 @@ class ConversationBuilder:
             if call.call_id:
                 self._calls.setdefault(call.call_id, []).append(step)
 
-    def _answer(self, result: ToolResult, thread: _Thread, span: Span, time_ns: int) -> None:
+    def _answer(self, result: ToolResult, thread: Thread, span: Span, time_ns: int) -> None:
         """Give a result to its call: by id, else to the oldest waiting call, of its name if it has one."""
         if result.call_id in self._calls:
             calls = self._calls[result.call_id]
@@ -177,7 +206,7 @@ class ConversationBuilder:
         return step
 
 
-def _whole(given: Sequence[Message], thread: _Thread) -> int | None:
+def _whole(given: Sequence[Message], thread: Thread) -> int | None:
     """Length of the thread's history, if the input continues it or is a beginning of it."""
     history = thread.history
     if not history:
@@ -188,7 +217,7 @@ def _whole(given: Sequence[Message], thread: _Thread) -> int | None:
     return None
 
 
-def _window(given: Sequence[Message], thread: _Thread) -> int | None:
+def _window(given: Sequence[Message], thread: Thread) -> int | None:
     """Length of the part of the input that is the end of the thread's history."""
     first = given[0].key
     if first not in thread.seen:
@@ -209,7 +238,7 @@ def _same(left: Sequence[Message], right: Sequence[Message]) -> bool:
     return all(a is b or a.key == b.key for a, b in zip(left, right, strict=True))
 
 
-def _asks_again(span: Span, reading: SpanReading, thread: _Thread) -> bool:
+def _asks_again(span: Span, reading: SpanReading, thread: Thread) -> bool:
     """Whether the same short input is a new request, not a retry or a parallel call.
 
     It is when the thread had been answered in full before, by a model with the same instructions, and the
@@ -223,7 +252,7 @@ def _asks_again(span: Span, reading: SpanReading, thread: _Thread) -> bool:
     )
 
 
-def _without_answers(rest: Sequence[Message], thread: _Thread) -> list[Message]:
+def _without_answers(rest: Sequence[Message], thread: Thread) -> list[Message]:
     """What follows the known history, less the model's answers that come back in it.
 
     Up to as many leading assistant messages as there were answers are those answers, though instrumentations

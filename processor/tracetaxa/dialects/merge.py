@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracetaxa.dialects.attributes import attributes_of
-from tracetaxa.dialects.conversation import ConversationBuilder
 from tracetaxa.dialects.dialect import read_spans
 from tracetaxa.dialects.failure import failed, message_of, status_of
+from tracetaxa.dialects.gathering import gather
+from tracetaxa.dialects.nesting import Nesting
 from tracetaxa.dialects.pairing import Execution, to_turns
 from tracetaxa.dialects.tree import build_tree
 from tracetaxa.records import Span, SpanError, Trace, Turn, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tracetaxa.dialects.reading import SpanReading
     from tracetaxa.dialects.tree import Tree
@@ -30,7 +30,7 @@ def read_trace(spans: Sequence[Span]) -> Trace:
     if not tree.spans:
         return _nothing()
     readings = read_spans(tree.spans)
-    nesting = _Nesting.of(tree, readings)
+    nesting = Nesting.of(tree, readings)
     root = tree.spans[tree.root]
     turns, llm_calls, runs = _conversation(tree, readings, nesting)
     # Turns without a time were said before this trace began.
@@ -63,84 +63,20 @@ def read_trace(spans: Sequence[Span]) -> Trace:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Nesting:
-    """Facts about spans that depend on the spans around them, by span index."""
-
-    tokens_inside: list[bool]
-    content_inside: list[bool]
-    wraps_model: list[bool]
-    repeated_tool: list[bool]
-    delegated: list[bool]
-
-    @classmethod
-    def of(cls, tree: Tree, readings: Sequence[SpanReading]) -> _Nesting:
-        n = len(readings)
-        tokens = _inside(tree, readings, lambda reading: reading.has_tokens and reading.kind != "retrieval")
-        content = _inside(tree, readings, lambda reading: reading.has_content)
-        models = _inside(tree, readings, lambda reading: reading.kind == "model")
-        enclosing = [-1] * n
-        """The nearest agent or tool span above."""
-        repeated = [False] * n
-        for i in tree.downward:
-            parent = tree.parents[i]
-            if parent >= 0:
-                enclosing[i] = parent if readings[parent].kind in ("agent", "tool") else enclosing[parent]
-            around, run = enclosing[i], readings[i].tool
-            above = readings[around].tool if around >= 0 else None
-            repeated[i] = run is not None and above is not None and run.name == above.name
-        return cls(tokens, content, models, repeated, _delegated(tree, readings, enclosing))
-
-
-def _inside(tree: Tree, readings: Sequence[SpanReading], has: Callable[[SpanReading], bool]) -> list[bool]:
-    """Whether spans inside have it. A model call doesn't answer for the tools that run inside it."""
-    inside = [False] * len(readings)
-    for i in reversed(tree.downward):
-        parent = tree.parents[i]
-        if parent < 0 or not (inside[i] or has(readings[i])):
-            continue
-        if readings[parent].kind != "model" or readings[i].kind not in ("tool", "agent"):
-            inside[parent] = True
-    return inside
-
-
-def _delegated(tree: Tree, readings: Sequence[SpanReading], enclosing: Sequence[int]) -> list[bool]:
-    """Whether the "user" of a model call is an agent: for a sub-agent's task, or a prompt that a tool makes.
-
-    So it is inside an agent or tool that an outer agent started after it had called a model itself.
-    """
-    first_call: dict[int, int] = {}
-    for i, reading in enumerate(readings):
-        if reading.kind == "model":
-            first_call.setdefault(enclosing[i], tree.spans[i].start_ns)
-    delegated = [False] * len(readings)
-    for i in tree.downward:
-        around = enclosing[i]
-        if around < 0:
-            continue
-        outer = enclosing[around]
-        asked = first_call.get(outer) if outer >= 0 or readings[around].kind == "tool" else None
-        delegated[i] = delegated[around] or (asked is not None and asked < tree.spans[around].start_ns)
-    return delegated
-
-
 def _conversation(
-    tree: Tree, readings: Sequence[SpanReading], nesting: _Nesting
+    tree: Tree, readings: Sequence[SpanReading], nesting: Nesting
 ) -> tuple[tuple[Turn, ...], int, int]:
     """Turns, number of model calls, number of tool spans."""
-    conversation = ConversationBuilder()
     executions: list[Execution] = []
     llm_calls = 0
     for i, (span, reading) in enumerate(zip(tree.spans, readings, strict=True)):
         llm_calls += reading.kind == "model" and not nesting.wraps_model[i]
-        if reading.has_content and not nesting.content_inside[i]:
-            conversation.add(span, reading, delegated=nesting.delegated[i])
         if reading.tool is not None and not nesting.repeated_tool[i]:
             executions.append(Execution(span, reading.tool, message_of(span)))
-    return to_turns(conversation.steps, executions), llm_calls, len(executions)
+    return to_turns(gather(tree, readings, nesting), executions), llm_calls, len(executions)
 
 
-def _usage(readings: Sequence[SpanReading], nesting: _Nesting) -> tuple[Usage, ...]:
+def _usage(readings: Sequence[SpanReading], nesting: Nesting) -> tuple[Usage, ...]:
     totals: dict[tuple[str, str], list[int]] = {}
     for i, reading in enumerate(readings):
         called = reading.kind == "model" and not nesting.wraps_model[i] and reading.model

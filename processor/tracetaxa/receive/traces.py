@@ -45,11 +45,18 @@ class SpanCounts:
     malformed_requests: int = 0
     """Requests that could not be decoded; nobody knows how many spans they held."""
 
+    @property
+    def troubles(self) -> int:
+        """Grows with everything that was not stored."""
+        return self.refused + self.failed + self.malformed_requests
+
 
 class TraceService:
     """Answers Export requests; one object serves all transports.
 
-    `last_error` says why spans were last refused or failed, for people who run tracetaxa; empty if never.
+    `last_error` says why spans were last refused or failed, for people who run tracetaxa. The next request
+    that is stored whole clears it, whoever sent it; requests that were under way already don't, since they
+    share the write that failed.
     """
 
     def __init__(self, commit: GroupCommit[ExportTraceServiceRequest, Rejected]) -> None:
@@ -78,6 +85,7 @@ class TraceService:
         )
         if not spans:
             return ExportTraceServiceResponse()
+        troubles = self.counts.troubles
         try:
             rejected = await self._commit.submit(request, spans, len(message))
         except Overloaded as error:
@@ -90,6 +98,8 @@ class TraceService:
             raise
         self.counts.accepted += spans - rejected.spans
         if not rejected.spans:
+            if troubles == self.counts.troubles:
+                self.last_error = ""
             return ExportTraceServiceResponse()
         self.counts.failed += rejected.spans
         self.last_error = rejected.message

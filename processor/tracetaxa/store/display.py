@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
-"""C0 less tab and line feed, and DEL. A carriage return is looked at in its place."""
+_CONTROLS: Final = bytes({*range(0x20), 0x7F} - set(b"\t\n\r"))
+"""C0 and DEL, without tab, line feed, and the carriage return, which is looked at in its place."""
+_OTHERS: Final = bytes(set(range(256)) - set(_CONTROLS))
+_LONE_RETURN: Final = re.compile(rb"\r(?!\n)")
 _WIDE: Final = re.compile(rb"\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]|\xe2\x81[\xa6-\xa9]")
 """In UTF-8: C1, and Unicode's embeddings, overrides and isolates (U+202A to U+202E, U+2066 to U+2069)."""
 _LEADS: Final = (b"\xc2", b"\xe2\x80", b"\xe2\x81")
-_PICTURES: Final = {
-    **{bytes([code]): chr(0x2400 + code).encode() for code in range(0x20)},
-    b"\x7f": "\u2421".encode(),
-}
 _REPLACEMENT: Final = "\ufffd".encode()
 
 
@@ -34,11 +32,12 @@ def safe_for_terminal(data: bytes) -> bytes:
     # Substitution in bytes hits whole characters only: in UTF-8 none begins inside another.
     if not data.isascii() and any(lead in data for lead in _LEADS):
         data = _WIDE.sub(_REPLACEMENT, data)
-    return _CONTROL.sub(_pictured, data)
+    if b"\r" in data:
+        data = _LONE_RETURN.sub(_picture(0x0D), data)
+    for code in set(data.translate(None, _OTHERS)):
+        data = data.replace(bytes([code]), _picture(code))
+    return data
 
 
-def _pictured(found: re.Match[bytes]) -> bytes:
-    control = found[0]
-    if control == b"\r" and found.string[found.end() : found.end() + 1] == b"\n":
-        return control
-    return _PICTURES[control]
+def _picture(code: int) -> bytes:
+    return chr(0x2421 if code == 0x7F else 0x2400 + code).encode()
