@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracetaxa.analyze import keywords
-from tracetaxa.analyze.cluster import (
+from tracetaxa.analyze.local import keywords
+from tracetaxa.analyze.local.cluster import (
     Matrix,
     Neighbourhood,
     Reach,
@@ -19,17 +19,17 @@ from tracetaxa.analyze.cluster import (
     small_clusters,
     smoothed,
 )
-from tracetaxa.analyze.level import Level, Weights
+from tracetaxa.analyze.local.level import Level, Weights
+from tracetaxa.analyze.local.represent import Document, Representation, Views, parts_of
+from tracetaxa.analyze.local.texts import EmbeddedTexts
+from tracetaxa.analyze.local.wording import Wording
 from tracetaxa.analyze.naming import OTHER_CATEGORY
-from tracetaxa.analyze.represent import Document, Representation, Views, parts_of
-from tracetaxa.analyze.texts import EmbeddedTexts
-from tracetaxa.analyze.wording import Wording
 from tracetaxa.records import OTHER, Assignment, Brief, Category, Taxonomy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tracetaxa.analyze.texts import Embedder
+    from tracetaxa.analyze.local.texts import Embedder
 
 ABOUT_REQUESTS: Weights = (1.0, 0.5, 0.5)
 ABOUT_OUTCOMES: Weights = (0.5, 1.0, 1.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from tracetaxa.analyze import evidence, replies
-from tracetaxa.analyze.budget import BudgetReached
 from tracetaxa.analyze.fence import block, marker, neutralise
-from tracetaxa.analyze.prompting import prompt
+from tracetaxa.analyze.model import evidence, replies
+from tracetaxa.analyze.model.budget import BudgetReached
+from tracetaxa.analyze.model.prompting import prompt
 from tracetaxa.errors import ModelReplyInvalid, ModelUnavailable
 from tracetaxa.records import OTHER, Assignment, Brief, Taxonomy, TraceRow
 

@@ -1,7 +1,7 @@
 """The `local` engine: categories without a model behind a network, found by embedding and clustering.
 
 What it can't do, a language model can: it does not read the instructions (only whether they ask for
-failures, see `local_model`), names categories by their telling words, marks outcomes by errors and English
+failures, see learner.py), names categories by their telling words, marks outcomes by errors and English
 words of regret, and extracts no attributes.
 
 All work runs in one spawned child process, which gets plain data: the process that owns an embedded
@@ -26,8 +26,8 @@ from tracetaxa.errors import EngineUnavailable, RunFailed
 from tracetaxa.records import Assignment, Brief, Spend, Taxonomy, TraceRow
 
 if TYPE_CHECKING:
-    from tracetaxa.analyze.local_model import LocalModel
-    from tracetaxa.analyze.texts import Embedder
+    from tracetaxa.analyze.local.learner import LocalModel
+    from tracetaxa.analyze.local.texts import Embedder
     from tracetaxa.protocols import Progress
 
 T = TypeVar("T")
@@ -187,7 +187,7 @@ def _the_model() -> LocalModel:
         import sklearn.cluster  # noqa: F401
         from threadpoolctl import threadpool_limits
 
-        from tracetaxa.analyze.local_model import LocalModel
+        from tracetaxa.analyze.local.learner import LocalModel
 
         # Arithmetic on several threads sums in another order each time, and spins while it waits.
         threadpool_limits(1)
@@ -198,7 +198,7 @@ def _the_model() -> LocalModel:
 
 
 def _load(traces: Sequence[_Plain], known: Taxonomy) -> int:
-    from tracetaxa.analyze.represent import Document
+    from tracetaxa.analyze.local.represent import Document
 
     return _the_model().load([Document(*trace) for trace in traces], known.categories)
 
@@ -216,6 +216,6 @@ def _adopt(taxonomy: Taxonomy, brief: Brief) -> None:
 
 
 def _assign(traces: Sequence[_Plain]) -> list[Assignment]:
-    from tracetaxa.analyze.represent import Document
+    from tracetaxa.analyze.local.represent import Document
 
     return _the_model().assign([Document(*trace) for trace in traces])

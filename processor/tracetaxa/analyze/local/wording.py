@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracetaxa.analyze import keywords
-from tracetaxa.analyze.keywords import Passage, Term, Vocabulary
+from tracetaxa.analyze.local import keywords
+from tracetaxa.analyze.local.keywords import Passage, Term, Vocabulary
+from tracetaxa.analyze.local.represent import VIEWS, Document, Parts, Representation
 from tracetaxa.analyze.naming import identify
-from tracetaxa.analyze.represent import VIEWS, Document, Parts, Representation
 from tracetaxa.records import Category
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tracetaxa.analyze.cluster import Matrix
+    from tracetaxa.analyze.local.cluster import Matrix
 
 _MARKED, _MARKED_MORE = 0.5, 0.25
 """A group is marked when this share of its traces ended badly, and so much more often than the rest."""

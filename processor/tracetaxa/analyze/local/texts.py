@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tracetaxa.analyze.cluster import Matrix
+    from tracetaxa.analyze.local.cluster import Matrix
 
 
 class Embedder(Protocol):

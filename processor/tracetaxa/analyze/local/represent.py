@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracetaxa.analyze.cluster import Matrix, nearest, unit
+from tracetaxa.analyze.local.cluster import Matrix, nearest, unit
 
 Embed = Callable[[Sequence[str]], Matrix]
 """Texts → vectors of length 1 or less, one a row."""

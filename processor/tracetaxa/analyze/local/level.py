@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tracetaxa.analyze.cluster import Matrix, Neighbourhood, Space
+from tracetaxa.analyze.local.cluster import Matrix, Neighbourhood, Space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tracetaxa.analyze.keywords import Term, Vocabulary
-    from tracetaxa.analyze.represent import Views
+    from tracetaxa.analyze.local.keywords import Term, Vocabulary
+    from tracetaxa.analyze.local.represent import Views
     from tracetaxa.records import Category
 
 Weights = tuple[float, float, float]

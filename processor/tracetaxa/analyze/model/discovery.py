@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze import evidence, naming, replies
+from tracetaxa.analyze import naming
 from tracetaxa.analyze.fence import block, marker, neutralise
-from tracetaxa.analyze.prompting import prompt
+from tracetaxa.analyze.model import evidence, replies
+from tracetaxa.analyze.model.prompting import prompt
 from tracetaxa.errors import ModelReplyInvalid, ModelUnavailable
 from tracetaxa.records import OTHER, Brief, Category, Taxonomy, TraceRow
 

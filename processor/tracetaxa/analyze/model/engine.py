@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze import assignment, discovery, replies
-from tracetaxa.analyze.budget import Budget, Price
-from tracetaxa.analyze.prompting import fingerprints
+from tracetaxa.analyze.model import assignment, discovery, replies
+from tracetaxa.analyze.model.budget import Budget, Price
+from tracetaxa.analyze.model.prompting import fingerprints
 from tracetaxa.errors import ModelRefused
 from tracetaxa.records import Assignment, Brief, Spend, Taxonomy, TraceRow
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+from tracetaxa.analyze.local.represent import Lines, sentence_spans
 from tracetaxa.analyze.naming import clean_description, clean_name
-from tracetaxa.analyze.represent import Lines, sentence_spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
