@@ -25,8 +25,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bench.loaders import available, real_traffic
 from tracetaxa.analyze.digest import digest
-from tracetaxa.analyze.local_model import LocalModel
-from tracetaxa.analyze.represent import Document, parts_of
+from tracetaxa.analyze.local.learner import LocalModel
+from tracetaxa.analyze.local.represent import Document, parts_of
 from tracetaxa.demo.shop import shop_traffic
 from tracetaxa.dialects.merge import read_trace
 from tracetaxa.llm.embed import MiniLM, WordStatistics

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tracetaxa.analyze.document import rfc3339
-from tracetaxa.analyze.local_engine import LocalEngine
-from tracetaxa.analyze.model_engine import ModelEngine
+from tracetaxa.analyze.local.engine import LocalEngine
+from tracetaxa.analyze.model.engine import ModelEngine
 from tracetaxa.analyze.redact import redact_row
 from tracetaxa.analyze.run import Job, run_analysis
 from tracetaxa.config import AnalysisConfig, Config, duration_seconds, parse_analysis

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from factories import trace_row
-from tracetaxa.analyze.local_engine import LocalEngine
-from tracetaxa.analyze.model_engine import ModelEngine
+from tracetaxa.analyze.local.engine import LocalEngine
+from tracetaxa.analyze.model.engine import ModelEngine
 from tracetaxa.llm.chat import OpenAIChat
 from tracetaxa.llm.embed import load_embedder
 from tracetaxa.protocols import no_progress

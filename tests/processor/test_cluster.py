@@ -7,7 +7,7 @@ pytest.importorskip("sklearn", reason="the [local] extra is not installed")
 
 from sklearn.metrics import adjusted_mutual_info_score
 
-from tracetaxa.analyze.cluster import (
+from tracetaxa.analyze.local.cluster import (
     Matrix,
     Neighbourhood,
     Reach,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracetaxa.analyze.evidence import Evidence, find, quotable
 from tracetaxa.analyze.fence import block, marker, neutralise
+from tracetaxa.analyze.model.evidence import Evidence, find, quotable
 from tracetaxa.records import Digest, DigestLine
 
 DIGEST = Digest(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("sklearn", reason="the [local] extra is not installed")
 
-from tracetaxa.analyze.keywords import (
+from tracetaxa.analyze.local.keywords import (
     QUOTE_CHARS,
     Passage,
     Vocabulary,
@@ -19,7 +19,7 @@ from tracetaxa.analyze.keywords import (
     stem,
     terms,
 )
-from tracetaxa.analyze.represent import clean, sentence_spans
+from tracetaxa.analyze.local.represent import clean, sentence_spans
 
 
 def group(*traces: str) -> list[list[Passage]]:

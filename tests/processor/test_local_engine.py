@@ -19,10 +19,10 @@ pytest.importorskip("sklearn", reason="the [local] extra is not installed")
 from bench.quality_local import CLINC, agreement, clinc, engine, planned
 from threadpoolctl import threadpool_limits
 
-from tracetaxa.analyze import local_engine
-from tracetaxa.analyze.local_engine import LocalEngine
-from tracetaxa.analyze.local_model import ABOUT_OUTCOMES, ABOUT_REQUESTS, LocalModel
-from tracetaxa.analyze.represent import Document, parts_of
+from tracetaxa.analyze.local import engine as local_engine
+from tracetaxa.analyze.local.engine import LocalEngine
+from tracetaxa.analyze.local.learner import ABOUT_OUTCOMES, ABOUT_REQUESTS, LocalModel
+from tracetaxa.analyze.local.represent import Document, parts_of
 from tracetaxa.demo.shop import shop_traffic
 from tracetaxa.errors import EngineUnavailable, RunFailed
 from tracetaxa.llm.embed import MiniLM, WordStatistics
@@ -254,7 +254,7 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 _OWNER = """
 import asyncio, multiprocessing, time
-from tracetaxa.analyze.local_engine import LocalEngine
+from tracetaxa.analyze.local.engine import LocalEngine
 from tracetaxa.llm.embed import WordStatistics
 from tracetaxa.records import Brief
 
@@ -287,7 +287,7 @@ def test_the_child_ends_with_its_owner(tmp_path: Path) -> None:
 
 
 def test_the_owner_does_not_load_what_only_the_child_needs() -> None:
-    code = "import sys, tracetaxa.analyze.local_engine; print([m for m in ('numpy', 'sklearn') if m in sys.modules])"
+    code = "import sys, tracetaxa.analyze.local.engine; print([m for m in ('numpy', 'sklearn') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

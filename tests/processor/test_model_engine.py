@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from factories import trace_row
-from tracetaxa.analyze import assignment
-from tracetaxa.analyze.model_engine import ModelEngine
+from tracetaxa.analyze.model import assignment
+from tracetaxa.analyze.model.engine import ModelEngine
 from tracetaxa.errors import ConfigError, ModelRefused, ModelUnavailable
 from tracetaxa.llm.chat import OpenAIChat
 from tracetaxa.llm.prices import cost_usd

@@ -157,3 +157,19 @@ def test_window(start: str, end: str, expected: str) -> None:
 
 def test_moment_keeps_nanoseconds() -> None:
     assert fmt.moment(1_763_647_531_000_000_007) == "2025-11-20T14:05:31.000000007Z"
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [([], 4), ([None], 4), ([0.0752, None], 4), ([0.0752, 0.17], 2), ([0.01, 999.0], 2), ([5.0, 1000.0], 0)],
+)
+def test_a_column_of_money_has_one_number_of_decimals(values: list[float | None], places: int) -> None:
+    assert fmt.cost_places(values) == places
+
+
+@pytest.mark.parametrize(
+    ("usd", "places", "expected"),
+    [(0.0752, 2, "$0.08"), (0.004, 2, "<$0.01"), (0.4, 0, "<$1"), (0.0, 2, "$0"), (None, 2, "–")],
+)
+def test_cost_in_a_column(usd: float | None, places: int, expected: str) -> None:
+    assert fmt.cost(usd, places) == expected

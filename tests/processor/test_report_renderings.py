@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -171,9 +172,15 @@ def test_a_rendering_leaves_the_document_as_it_was() -> None:
 # ----------------------------------------------------------------------------------------------- text
 
 
+def wrapped_lines(text: str) -> list[str]:
+    """All lines but commands, which are never cut."""
+    body, following = text.split("\nNEXT\n")
+    return [*body.split("\n"), *(x for x in following.split("\n") if not x.startswith("  tracetaxa "))]
+
+
 @pytest.mark.parametrize("width", [40, 55, 80, 132])
 def test_no_line_of_text_is_wider_than_the_terminal(any_document: dict[str, Any], width: int) -> None:
-    for line in render_text(any_document, width=width).split("\n"):
+    for line in wrapped_lines(render_text(any_document, width=width)):
         assert cell_len(line) <= width, line
 
 
@@ -205,6 +212,99 @@ def test_text_says_what_to_act_on() -> None:
 def test_commands_quote_what_they_name() -> None:
     text = render_text({**empty(), "analysis": "x; rm -rf /"})
     assert "tracetaxa analyze 'x; rm -rf /' --window 7d" in text
+
+
+@pytest.mark.parametrize("render", [render_text, render_markdown])
+@pytest.mark.parametrize("status", ["partial", "failed", "cancelled"])
+def test_running_it_again_asks_the_same(status: str, render: Callable[[dict[str, Any]], str]) -> None:
+    question = "What's asked,\n and `why`?"
+    rendered = render(document(status=status, instructions=question, sample={"size": 160, "seed": 7}))
+    (command,) = re.findall(r"tracetaxa analyze.*\?'", rendered)
+    assert shlex.split(command) == [
+        *("tracetaxa", "analyze", "failures"),
+        *("--from", "2026-11-20T00:00:00Z", "--to", "2026-11-21T00:00:00Z"),
+        *("--engine", "openai", "--sample-size", "160", "--seed", "7"),
+        *("--instructions", "What's asked, and `why`?"),
+    ]
+
+
+def test_a_command_leaves_out_what_the_document_does_not_know() -> None:
+    unknown = document(status="failed", engine="scripted", instructions="")
+    del unknown["sample"]
+    text = render_text(unknown)
+    assert "tracetaxa analyze failures --from 2026-11-20T00:00:00Z --to 2026-11-21T00:00:00Z\n" in text
+
+
+@pytest.mark.parametrize("render", [render_text, render_markdown, render_html])
+def test_a_spent_budget_is_raised_first(render: Callable[[dict[str, Any]], str]) -> None:
+    advice = "Raise budget.usd first"
+    assert advice in render(document(status="partial", error="most often: Budget reached"))
+    assert advice not in render(document(status="partial", error="the model does not answer"))
+
+
+# ------------------------------------------------------------------------------------- honest about numbers
+
+RENDERINGS = [render_text, render_markdown, lambda given: "".join(Page(render_html(given)).text)]
+
+
+@pytest.fixture(params=RENDERINGS, ids=["text", "markdown", "html"])
+def shown(request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], str]:
+    """A rendering with its white space evened out."""
+    return lambda given: " ".join(request.param(given).split())
+
+
+def exact() -> dict[str, Any]:
+    """The document as if every trace had been read."""
+    given = document()
+    for node in [n for c in given["categories"] for n in (c, *c.get("subcategories", []))]:
+        for name in ("share", "error_rate"):
+            node[f"{name}_low"] = node[f"{name}_high"] = node[name]
+    return given
+
+
+def test_no_interval_is_announced_where_there_is_none(shown: Callable[[dict[str, Any]], str]) -> None:
+    sentence, ci = "Every trace was read, so shares are exact.", re.compile("95% confidence interval")
+    assert sentence in shown(exact())
+    assert not ci.search(shown(exact()))
+    assert sentence not in shown(document())
+    assert ci.search(shown(document()))
+
+
+def test_nothing_labelled_is_no_zeros(shown: Callable[[dict[str, Any]], str]) -> None:
+    population = {"selected": 160, "sampled": 160, "labelled": 160, "abstained": 160, "still_open": 0}
+    totals = dict.fromkeys(document()["totals"])
+    none = shown({**empty(), "status": "partial", "population": population, "totals": totals})
+    assert "160 sampled, 0 labelled, 160 without a verdict (left out)" in none
+    assert not re.search(r"p50|0 ms|Latency|errors \d|tokens", none)
+    assert "p50" in shown(document())
+
+
+def test_a_reader_learns_what_the_local_engine_can_not(shown: Callable[[dict[str, Any]], str]) -> None:
+    notice = "does not read the question"
+    assert notice in shown(document(engine="local", models=[]))
+    assert notice not in shown(document())
+
+
+def test_unlisted_traces_of_a_category_are_mentioned(shown: Callable[[dict[str, Any]], str]) -> None:
+    note = "A category's traces without a subcategory are not listed."
+    assert note in shown(document())
+    full = document()
+    for category in full["categories"]:
+        if category["subcategories"]:
+            category["subcategories"][0]["sampled"] = category["sampled"]
+    assert note not in shown(full)
+
+
+@pytest.mark.parametrize("render", [render_markdown, render_html])
+def test_money_in_one_table_reads_alike(render: Callable[[dict[str, Any]], str]) -> None:
+    given = document()
+    for category, usd in zip(given["categories"], [0.17, 0.0752, 0.001, None, 0.0], strict=True):
+        category |= {"cost_usd": usd, "cost_low": usd, "cost_high": usd, "subcategories": []}
+    rendered = render(given)
+    assert all(
+        text in rendered.replace("&lt;", "<").replace("\\", "") for text in ("$0.17", "$0.08", "<$0.01")
+    )
+    assert "0.0752" not in rendered
 
 
 # ----------------------------------------------------------------------------------------------- markdown
@@ -373,4 +473,4 @@ def test_any_text_is_drawn_safely(text: str) -> None:
     assert_harmless(Page(render_html(found)))
     kinds = {token.type for token in tokens(render_markdown(found))}
     assert not kinds & {"html_block", "html_inline", "link_open", "image", "fence", "code_block", "hr"}
-    assert all(cell_len(line) <= 80 for line in render_text(found).split("\n"))
+    assert all(cell_len(line) <= 80 for line in wrapped_lines(render_text(found)))

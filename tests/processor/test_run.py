@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from factories import START_NS, trace_row
-from tracetaxa.analyze.budget import BudgetReached
+from tracetaxa.analyze.model.budget import BudgetReached
 from tracetaxa.analyze.run import Job, run_analysis
 from tracetaxa.errors import ModelRefused
 from tracetaxa.protocols import no_progress

@@ -60,11 +60,18 @@ class Frame:
     """Selected traces: the estimates are for these."""
 
 
+def with_verdict(labelled: Sequence[Labelled]) -> list[Labelled]:
+    """The traces that an engine decided on: what every estimate rests on."""
+    return [label for label in labelled if not label.assignment.abstained]
+
+
 def aggregate(labelled: Sequence[Labelled], taxonomy: Taxonomy, frame: Frame) -> list[CategoryResult]:
     """Results per top-level category, largest share first and `other` last; empty categories are left out.
 
-    Shares of subcategories are of the whole window too, so that they add up to their category's share.
+    Abstentions say nothing about any category: the traces with a verdict stand for all, and `other` holds
+    only those that were found to fit nothing. Shares of subcategories are of the whole window too.
     """
+    labelled = with_verdict(labelled)
     results = []
     for category in taxonomy.top:
         inside = [label.assignment.category_id == category.category_id for label in labelled]

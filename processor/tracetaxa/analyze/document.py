@@ -5,9 +5,12 @@ Every sentence is written from the numbers of the same document, so prose and ta
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tracetaxa.analyze.aggregate import with_verdict
 from tracetaxa.analyze.estimate import mean, quantile
 from tracetaxa.records import OTHER
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 SOLID = 5
 """A category needs this many labelled traces before a key point is made of its rates."""
+REASON_CHARS = 160
+"""Of an abstention's reason, what is quoted."""
 
 
 def rfc3339(time_ns: int) -> str:
@@ -58,26 +63,38 @@ def build_document(
             "abstained": run.traces_abstained,
             "still_open": run.still_open,
         },
+        "sample": _sample(run),
         "spend": {
             "calls": spend.calls,
             "input_tokens": run.input_tokens,
             "output_tokens": run.output_tokens,
             "cost_usd": run.cost_usd,
         },
-        "totals": _totals(run, labelled),
+        "totals": _totals(run, with_verdict(labelled)),
         "categories": [_category(result) for result in results],
     }
-    document["summary"] = _summary(document)
-    document["key_points"] = _key_points(document)
+    why = _most_frequent_reason(labelled)
+    document["summary"] = _summary(document, why)
+    document["key_points"] = _key_points(document, why)
     return document
 
 
+def _sample(run: RunRow) -> dict[str, Any]:
+    """What was asked of the sample, for whoever makes the run again; null where the run was not told."""
+    asked = json.loads(run.config).get("sample", {})
+    return {"size": asked.get("size"), "seed": asked.get("seed")}
+
+
 def _totals(run: RunRow, labelled: Sequence[Labelled]) -> dict[str, Any]:
+    """Estimates from the traces with a verdict, like those of the categories; all null without any."""
+    if not labelled:
+        names = ("error_rate", "p50_ms", "p95_ms", "input_tokens", "output_tokens", "cost_usd")
+        return dict.fromkeys(names)
     weights = [label.weight for label in labelled]
     rows = [label.trace.row for label in labelled]
     durations = [row.duration_ms for row in rows]
     known = [(row.cost_usd, w) for row, w in zip(rows, weights, strict=True) if row.cost_usd is not None]
-    scale = run.traces_selected / sum(weights) if weights else 0.0
+    scale = run.traces_selected / sum(weights)
     return {
         "error_rate": mean([float(label.failed) for label in labelled], weights),
         "p50_ms": quantile(durations, weights, 0.5),
@@ -147,23 +164,53 @@ def _interval(category: dict[str, Any], name: str) -> str:
     return "" if low == high else f" (95% interval {_percent(low)} to {_percent(high)})"
 
 
-def _summary(document: dict[str, Any]) -> str:
-    population, categories = document["population"], document["categories"]
-    if not population["selected"]:
-        return "No closed trace matched this window and these filters, so there is nothing to report."
-    if not categories:
-        return (
-            f"{population['selected']:,} traces matched, and none was labelled. {document['error']}".strip()
+def _most_frequent_reason(labelled: Sequence[Labelled]) -> str:
+    """Why traces got no verdict; empty when all have one, or no engine said why."""
+    said = (" ".join(x.assignment.reason.split()) for x in labelled if x.assignment.abstained)
+    counts = Counter(reason for reason in said if reason)
+    if not counts:
+        return ""
+    reason = min(counts, key=lambda text: (-counts[text], text))
+    return reason if len(reason) <= REASON_CHARS else f"{reason[: REASON_CHARS - 1].rstrip()}…"
+
+
+def _unlabelled(population: dict[str, Any], why: str) -> list[str]:
+    """What became of the sampled traces that no number rests on."""
+    sampled, missing = population["sampled"], population["sampled"] - population["labelled"]
+    sentences = []
+    if population["abstained"]:
+        often = f"; most often: {why.rstrip('.')}" if why else ""
+        sentences.append(
+            f"{population['abstained']:,} of {sampled:,} sampled traces could not be labelled{often}."
         )
+    if missing > 0:
+        sentences.append(f"{missing:,} of {sampled:,} sampled traces were not labelled before the run ended.")
+    return sentences
+
+
+def _summary(document: dict[str, Any], why: str) -> str:
+    population, categories = document["population"], document["categories"]
+    selected = population["selected"]
+    if not selected:
+        return "No closed trace matched this window and these filters, so there is nothing to report."
+    unlabelled = _unlabelled(population, why)
+    if not categories:
+        none = f"{selected:,} {'trace' if selected == 1 else 'traces'} matched, and none was labelled."
+        return " ".join([none, *(unlabelled if population["abstained"] else [document["error"]])]).strip()
     kinds = [c for c in categories if c["category_id"] != OTHER]
-    base = f"{population['labelled']:,} of {population['selected']:,} traces were read"
-    if population["labelled"] == population["selected"]:
-        base = f"All {population['selected']:,} traces were read"
+    verdicts = population["labelled"] - population["abstained"]
+    if verdicts == selected:
+        base = f"All {selected:,} traces were read"
+    elif unlabelled:
+        base = f"{verdicts:,} of {selected:,} traces were labelled"
+    else:
+        base = f"{verdicts:,} of {selected:,} traces were read"
     if not kinds:
-        return f"{base}; they show no separable kinds of behaviour."
+        return " ".join([f"{base}; they show no separable kinds of behaviour.", *unlabelled])
     top = kinds[0]
     sentences = [
         f"{base} and fall into {len(kinds)} {'category' if len(kinds) == 1 else 'categories'}.",
+        *unlabelled,
         f"The largest is {top['name']}, with {_percent(top['share'])} of traces{_interval(top, 'share')}.",
     ]
     solid = [c for c in kinds if c["sampled"] >= SOLID]
@@ -177,7 +224,7 @@ def _summary(document: dict[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def _key_points(document: dict[str, Any]) -> list[str]:
+def _key_points(document: dict[str, Any], why: str) -> list[str]:
     categories, totals = document["categories"], document["totals"]
     kinds = [c for c in categories if c["category_id"] != OTHER]
     points = [f"{c['name']}: {_percent(c['share'])} of traces{_interval(c, 'share')}." for c in kinds[:3]]
@@ -185,8 +232,7 @@ def _key_points(document: dict[str, Any]) -> list[str]:
     rest = next((c for c in categories if c["category_id"] == OTHER), None)
     if rest and rest["share"] >= 0.1:
         points.append(f"{_percent(rest['share'])} of traces fit no category.")
-    if document["population"]["abstained"]:
-        points.append(f"{document['population']['abstained']:,} traces could not be labelled with evidence.")
+    points += _unlabelled(document["population"], why)
     if document["population"]["still_open"]:
         points.append(f"{document['population']['still_open']:,} traces were still open and are not counted.")
     return points

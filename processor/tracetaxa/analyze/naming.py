@@ -26,7 +26,7 @@ _CATCH_ALL = re.compile(
     re.IGNORECASE,
 )
 
-OTHER_CATEGORY = Category(OTHER, "Other", "Fits no other category, or could not be labelled.")
+OTHER_CATEGORY = Category(OTHER, "Other", "Fits no other category.")
 
 
 @dataclass(frozen=True, slots=True)

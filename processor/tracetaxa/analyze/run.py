@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tracetaxa.analyze.aggregate import Frame, Labelled, aggregate
-from tracetaxa.analyze.budget import BudgetReached
 from tracetaxa.analyze.document import build_document
+from tracetaxa.analyze.model.budget import BudgetReached
 from tracetaxa.analyze.sample import count_selected, draw_sample
 from tracetaxa.errors import TracetaxaError
 from tracetaxa.records import (

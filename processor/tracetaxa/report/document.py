@@ -66,8 +66,14 @@ class Population(TypedDict):
     selected: int
     sampled: int
     labelled: int
+    """Those that got an answer, abstentions among them."""
     abstained: int
     still_open: int
+
+
+class SampleAsked(TypedDict):
+    size: int | None
+    seed: int | None
 
 
 class SpendTotals(TypedDict):
@@ -78,11 +84,13 @@ class SpendTotals(TypedDict):
 
 
 class Totals(TypedDict):
-    error_rate: float
-    p50_ms: float
-    p95_ms: float
-    input_tokens: int
-    output_tokens: int
+    """All null when no trace was labelled."""
+
+    error_rate: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    input_tokens: int | None
+    output_tokens: int | None
     cost_usd: float | None
 
 
@@ -102,6 +110,8 @@ class Document(TypedDict):
     summary: str
     key_points: list[str]
     population: Population
+    sample: NotRequired[SampleAsked]
+    """Not in reports of before it was kept."""
     spend: SpendTotals
     totals: Totals
     categories: list[CategoryNode]
@@ -125,7 +135,32 @@ def walk(document: Document) -> Iterator[CategoryNode]:
 
 def fails_more(category: CategoryNode, document: Document) -> bool:
     """Surely above the window's error rate: the whole interval is."""
-    return category["error_rate_low"] > document["totals"]["error_rate"] and category["sampled"] > 0
+    overall = document["totals"]["error_rate"]
+    return overall is not None and category["error_rate_low"] > overall and category["sampled"] > 0
+
+
+def with_verdict(document: Document) -> int:
+    """Labelled traces that the numbers rest on: without a verdict a trace counts nowhere."""
+    return document["population"]["labelled"] - document["population"]["abstained"]
+
+
+def has_numbers(document: Document) -> bool:
+    """Whether anything was labelled: without that there is nothing to estimate from."""
+    return with_verdict(document) > 0 and document["totals"]["error_rate"] is not None
+
+
+def all_read(document: Document) -> bool:
+    """Whether no share has a sampling error left."""
+    return all(node["share_low"] == node["share_high"] for node in walk(document))
+
+
+def lists_all_subcategories(document: Document) -> bool:
+    """False when a category has traces that are in none of its subcategories."""
+    return all(
+        sum(sub["sampled"] for sub in children(category)) >= category["sampled"]
+        for category in document["categories"]
+        if children(category)
+    )
 
 
 def bar_scale(document: Document) -> float:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 UNKNOWN = "–"
 
@@ -87,26 +91,33 @@ def _two(seconds: int, large: str, large_seconds: int, small: str, small_seconds
     return f"{whole} {large} {part} {small}" if part else f"{whole} {large}"
 
 
-def cost(usd: float | None) -> str:
-    """US dollars: '$0.0123' below ten cents, '$12.34', '$1,234' from a thousand; '–' when unknown."""
+def cost_places(values: Iterable[float | None]) -> int:
+    """Decimals for one column of money, by its largest amount: 4 below ten cents, 2 below $1,000, else 0."""
+    largest = max((value for value in values if value is not None and _known(value)), default=0.0)
+    if round(largest, 4) < 0.1:
+        return 4
+    return 2 if round(largest, 2) < 1000 else 0
+
+
+def cost(usd: float | None, places: int | None = None) -> str:
+    """US dollars: '$0.0123' below ten cents, '$12.34', '$1,234' from a thousand; '–' when unknown.
+
+    `places` sets the decimals, for a column that reads alike; what they can't show is '<$0.01'.
+    """
     if usd is None or not _known(usd):
         return UNKNOWN
     if usd == 0:
         return "$0"
-    if usd < 0.0001:
-        return "<$0.0001"
-    if round(usd, 4) < 0.1:
-        return f"${usd:.4f}"
-    if round(usd, 2) < 1000:
-        return f"${usd:.2f}"
-    return f"${usd:,.0f}"
+    shown = cost_places([usd]) if places is None else places
+    least = 10**-shown
+    return f"<${least:.{shown}f}" if usd < least else f"${usd:,.{shown}f}"
 
 
-def cost_interval(low: float | None, high: float | None) -> str:
+def cost_interval(low: float | None, high: float | None, places: int | None = None) -> str:
     """'$11.90–$12.80', 'exact' for no width, '–' when no price is known."""
     if low is not None and low == high:
         return EXACT
-    first, last = cost(low), cost(high)
+    first, last = cost(low, places), cost(high, places)
     return last if first == last else f"{first}–{last}"
 
 

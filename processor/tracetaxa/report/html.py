@@ -13,14 +13,26 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tracetaxa.report import format as fmt
-from tracetaxa.report.document import CategoryNode, Tool, bar_scale, fails_more, opened, walk
+from tracetaxa.report.document import (
+    CategoryNode,
+    Tool,
+    all_read,
+    bar_scale,
+    fails_more,
+    has_numbers,
+    opened,
+    walk,
+)
 from tracetaxa.report.plain import plain_tree
 from tracetaxa.report.quote import clip, excerpt
 from tracetaxa.report.wording import (
+    ALL_READ,
+    ENGINE_NOTES,
     FAILS_MORE,
     STATUS_NOTES,
     engine_line,
     headline,
+    legend_notes,
     next_commands,
     population_line,
 )
@@ -54,7 +66,12 @@ def render_html(document: Mapping[str, Any]) -> str:
         all_categories=nodes,
         names={node["category_id"]: node["name"] for node in nodes},
         fails_more=lambda node: fails_more(node, report),
-        legend=FAILS_MORE.removeprefix("▲") if any(fails_more(node, report) for node in nodes) else "",
+        legend=[note for note in legend_notes(report) if note != FAILS_MORE],
+        worse=FAILS_MORE.removeprefix("▲") if FAILS_MORE in legend_notes(report) else "",
+        exact=ALL_READ if all_read(report) else "",
+        measured=has_numbers(report),
+        engine_note=ENGINE_NOTES.get(report["engine"], ""),
+        places=fmt.cost_places(node["cost_usd"] for node in nodes),
         population=population_line(report),
         engine=engine_line(report),
         commands=next_commands(report, shared_as="markdown"),
@@ -67,7 +84,8 @@ def render_index(runs: Sequence[Mapping[str, Any]]) -> str:
     A run is what `tracetaxa analyze --format json` prints: run_id, analysis, status, window_start and
     window_end (RFC 3339), engine, selected (traces), cost_usd. A `title` is shown where there is one.
     """
-    return _render("index.html.j2", runs=[{"title": "", **plain_tree(run)} for run in runs])
+    places = fmt.cost_places(run["cost_usd"] for run in runs)
+    return _render("index.html.j2", runs=[{"title": "", **plain_tree(run)} for run in runs], places=places)
 
 
 def content_security_policy() -> str:
@@ -114,7 +132,7 @@ def _environment() -> Environment:
         "report_path": lambda run: f"/reports/{url_quote(run['run_id'], safe='')}",
         "score": fmt.score,
         "when": fmt.when,
-        "window": fmt.window,
+        "window": _window,
     }
     return environment
 
@@ -122,6 +140,12 @@ def _environment() -> Environment:
 def _anchor(node: CategoryNode) -> str:
     """A fragment that stays from run to run, so that a link to a category can be kept."""
     return "category-" + re.sub(r"[^\w.-]+", "-", node["category_id"])
+
+
+def _window(start: str, end: str) -> Markup:
+    """A window that breaks between its two times if it must, never inside a date."""
+    times = fmt.window(start, end).split(" – ")
+    return Markup(" – ").join(Markup('<span class="time">{}</span>').format(time) for time in times)
 
 
 def _largest(shares: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -6,16 +6,27 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from tracetaxa.report import format as fmt
-from tracetaxa.report.document import CategoryNode, Document, Example, children, fails_more, opened, walk
+from tracetaxa.report.document import (
+    CategoryNode,
+    Document,
+    Example,
+    children,
+    fails_more,
+    has_numbers,
+    opened,
+    walk,
+)
 from tracetaxa.report.plain import one_line
 from tracetaxa.report.quote import clip
 from tracetaxa.report.wording import (
-    FAILS_MORE,
+    ENGINE_NOTES,
     STATUS_NOTES,
     engine_line,
     headline,
+    legend_notes,
     next_commands,
     population_line,
+    shares_of,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +71,8 @@ def _blocks(report: Document) -> Iterator[str]:
     yield f"# {escaped(title)}"
     if question:
         yield f"> {escaped(question)}"
+    if how := ENGINE_NOTES.get(report["engine"]):
+        yield escaped(how)
     if note := STATUS_NOTES.get(report["status"]):
         yield f"**{note}**"
         if report["error"]:
@@ -75,7 +88,7 @@ def _blocks(report: Document) -> Iterator[str]:
     if report["categories"]:
         yield "## Categories"
         yield _table(report)
-        yield _legend(report)
+        yield " ".join(map(escaped, [shares_of(report), *legend_notes(report)]))
         yield "## Evidence"
         for category in report["categories"]:
             yield from _evidence(category)
@@ -87,7 +100,7 @@ def _facts(report: Document) -> Iterator[tuple[str, str]]:
     totals, spend = report["totals"], report["spend"]
     yield "Window", escaped(fmt.window(report["window_start"], report["window_end"]))
     yield "Traces", population_line(report)
-    if report["population"]["selected"]:
+    if has_numbers(report):
         latency = f"p50 {fmt.duration(totals['p50_ms'])}, p95 {fmt.duration(totals['p95_ms'])}"
         numbers = (
             f"errors {fmt.percent(totals['error_rate'])}, {latency}, cost {fmt.cost(totals['cost_usd'])}"
@@ -108,6 +121,7 @@ def _table(report: Document) -> str:
         "| Category | Share | 95% interval | Errors | p50 | p95 | Tokens in / out | Cost | Feedback |",
         "|:--|--:|--:|--:|--:|--:|--:|--:|:--|",
     ]
+    places = fmt.cost_places(node["cost_usd"] for node in walk(report))
     for node in walk(report):
         name = f"↳ {escaped(node['name'])}" if node["level"] > 1 else f"**{escaped(node['name'])}**"
         mark = "▲ " if fails_more(node, report) else ""
@@ -119,18 +133,11 @@ def _table(report: Document) -> str:
             escaped(fmt.duration(node["p50_ms"])),
             escaped(fmt.duration(node["p95_ms"])),
             f"{fmt.compact(node['input_tokens'])} / {fmt.compact(node['output_tokens'])}",
-            escaped(fmt.cost(node["cost_usd"])),
+            escaped(fmt.cost(node["cost_usd"], places)),
             ", ".join(f"{escaped(key)} {fmt.score(mean)}" for key, mean in node["feedback"].items()),
         )
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
-
-
-def _legend(report: Document) -> str:
-    text = "Shares are of all traces in the window."
-    if any(fails_more(node, report) for node in walk(report)):
-        text += f" {FAILS_MORE}"
-    return text
 
 
 def _evidence(category: CategoryNode) -> Iterator[str]:

@@ -17,7 +17,10 @@ MIN_WIDTH = 40
 
 
 def paint(parts: Iterable[RenderableType], width: int, color: bool) -> str:
-    """The parts one below the other; no line is wider than `width` cells (at least 40) or ends in a space."""
+    """The parts one below the other; no line is wider than `width` cells (at least 40) or ends in a space.
+
+    Only what is `unbroken` may be wider.
+    """
     buffer = io.StringIO()
     console = Console(
         file=buffer,
@@ -31,13 +34,18 @@ def paint(parts: Iterable[RenderableType], width: int, color: bool) -> str:
         legacy_windows=False,
     )
     for part in parts:
-        console.print(part)
+        console.print(part, soft_wrap=isinstance(part, Text) and part.no_wrap is True)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
 def line(text: str, style: str = "") -> Text:
     """Text that wraps between words, and inside a word that is wider than the line."""
     return Text(text, style=style, overflow="fold")
+
+
+def unbroken(text: str) -> Text:
+    """A line to be copied: it stays one line in any terminal, since a cut command pastes wrong."""
+    return Text(text, no_wrap=True, overflow="ignore")
 
 
 def heading(text: str) -> Text:

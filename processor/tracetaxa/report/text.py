@@ -12,21 +12,25 @@ from tracetaxa.report.document import (
     CategoryNode,
     Document,
     Example,
+    all_read,
     bar_scale,
     fails_more,
+    has_numbers,
     opened,
     walk,
 )
 from tracetaxa.report.plain import one_line
 from tracetaxa.report.quote import clip
-from tracetaxa.report.terminal import bar, bullets, facts, heading, indented, line, paint
+from tracetaxa.report.terminal import bar, bullets, facts, heading, indented, line, paint, unbroken
 from tracetaxa.report.wording import (
-    FAILS_MORE,
+    ENGINE_NOTES,
     STATUS_NOTES,
     engine_line,
     headline,
+    legend_notes,
     next_commands,
     population_line,
+    shares_of,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +47,8 @@ _VALUES = 4
 def render_text(document: Mapping[str, Any], width: int = 80, color: bool = False) -> str:
     """A report document as text: what was found, then the tree, then the evidence, then what to run next.
 
-    No line is wider than `width` cells (at least 40). Without `color` there are no escape sequences at all.
+    No line is wider than `width` cells (at least 40) but a command, which stays whole. Without `color` there
+    are no escape sequences at all.
     """
     report = opened(document)
     return paint(_report(report, width), width, color)
@@ -76,15 +81,16 @@ def _report(report: Document, width: int) -> Iterator[RenderableType]:
 
 
 def _facts(report: Document, question: str) -> list[tuple[str, str]]:
-    population, totals, spend = report["population"], report["totals"], report["spend"]
+    totals, spend = report["totals"], report["spend"]
     rows = [
         ("analysis", f"{report['analysis']}, run {report['run_id']}, {report['status']}"),
         ("question", clip(question, 300)),
         ("window", fmt.window(report["window_start"], report["window_end"])),
         ("engine", one_line(engine_line(report))),
+        ("", ENGINE_NOTES.get(report["engine"], "")),
         ("traces", population_line(report)),
     ]
-    if population["selected"]:
+    if has_numbers(report):
         tokens = f"{fmt.count(totals['input_tokens'])} in, {fmt.count(totals['output_tokens'])} out"
         latency = f"p50 {fmt.duration(totals['p50_ms'])}, p95 {fmt.duration(totals['p95_ms'])}"
         rows += [
@@ -101,8 +107,11 @@ def _facts(report: Document, question: str) -> list[tuple[str, str]]:
 
 
 def _tree(report: Document, width: int) -> Table:
-    """One row a category; a narrow terminal loses the bar first, then p50, then the interval."""
-    with_bar, with_p50, with_interval = width >= 72, width >= 60, width >= 52
+    """One row a category; a narrow terminal loses the bar first, then p50, then the interval.
+
+    There is no column of intervals where every one of them is exact.
+    """
+    with_bar, with_p50, with_interval = width >= 72, width >= 60, width >= 52 and not all_read(report)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, expand=True, header_style="dim")
     table.add_column("category", ratio=1, overflow="fold")
     table.add_column("share", justify="right", no_wrap=True)
@@ -137,14 +146,11 @@ def _tree(report: Document, width: int) -> Table:
 
 
 def _legend(report: Document, width: int) -> str:
-    parts = ["Shares are of all traces in the window, with the 95% confidence interval (CI)."]
+    parts = [shares_of(report)]
     if width >= 72:
-        parts.append(
-            f"Bars: █ lower bound, ▓ share, ░ upper bound; full width is {fmt.percent(bar_scale(report))}."
-        )
-    if any(fails_more(node, report) for node in walk(report)):
-        parts.append(FAILS_MORE)
-    return " ".join(parts)
+        blocks = "" if all_read(report) else " █ lower bound, ▓ share, ░ upper bound;"
+        parts.append(f"Bars:{blocks} full width is {fmt.percent(bar_scale(report))}.")
+    return " ".join([*parts, *legend_notes(report)])
 
 
 def _evidence(category: CategoryNode) -> Iterator[RenderableType]:
@@ -205,4 +211,4 @@ def _quote(example: Example) -> Iterator[RenderableType]:
 def _next(report: Document) -> Iterator[RenderableType]:
     for why, command in next_commands(report):
         yield line(why, "dim")
-        yield indented(line(command), 2)
+        yield unbroken(f"  {command}")

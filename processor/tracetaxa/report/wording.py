@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tracetaxa.records import OTHER
 from tracetaxa.report import format as fmt
+from tracetaxa.report.document import all_read, fails_more, lists_all_subcategories, walk, with_verdict
 from tracetaxa.report.plain import one_line
 from tracetaxa.report.quote import clip
 
@@ -19,13 +20,22 @@ FAILS_MORE = "▲ error rate above the window's, even at the lower end of its in
 _TITLE_CHARS = 120
 
 STATUS_NOTES = {
-    "partial": "This run stopped before its whole sample was labelled. The numbers rest on what was.",
+    "partial": "Not all of this run's sample was labelled. The numbers rest on what was.",
     "failed": "This run failed. Numbers, where there are any, cover only what was done before.",
     "cancelled": "This run was cancelled. Numbers, where there are any, cover only what was done before.",
 }
 """What a reader must know about a run that is not complete."""
 
-ENGINE_NOTES = {"local": "local engine, no language model: names are keywords"}
+ENGINE_NOTES = {
+    "local": "The local engine groups traces by what sets them apart. It does not read the question, names "
+    "the groups by keywords, and extracts no attributes."
+}
+"""What a reader must know about how an engine came to its categories."""
+
+ALL_READ = "Every trace was read, so shares are exact."
+
+_ENGINES = {"local": "local, no language model"}
+_CHOICES = ("openai", "local")
 
 
 def headline(document: Document) -> tuple[str, str]:
@@ -38,17 +48,36 @@ def headline(document: Document) -> tuple[str, str]:
 
 
 def engine_line(document: Document) -> str:
-    engine = ENGINE_NOTES.get(document["engine"], document["engine"])
+    engine = _ENGINES.get(document["engine"], document["engine"])
     return f"{engine} ({', '.join(document['models'])})" if document["models"] else engine
+
+
+def legend_notes(report: Document) -> list[str]:
+    """What a reader of the table must know, where it applies."""
+    notes = []
+    if not lists_all_subcategories(report):
+        notes.append("A category's traces without a subcategory are not listed.")
+    if any(fails_more(node, report) for node in walk(report)):
+        notes.append(FAILS_MORE)
+    return notes
+
+
+def shares_of(report: Document) -> str:
+    """What the shares are of, and how sure they are."""
+    return f"Shares are of all traces in the window{_certainty(report)}"
+
+
+def _certainty(report: Document) -> str:
+    return f". {ALL_READ}" if all_read(report) else ", with the 95% confidence interval (CI)."
 
 
 def population_line(report: Document) -> str:
     """How many traces the window has, and how many of them the numbers rest on."""
     population = report["population"]
     parts = [f"{fmt.count(population['selected'])} in the window"]
-    parts += [f"{fmt.count(population[key])} {key}" for key in ("sampled", "labelled")]
+    parts += [f"{fmt.count(population['sampled'])} sampled", f"{fmt.count(with_verdict(report))} labelled"]
     if population["abstained"]:
-        parts.append(f"{fmt.count(population['abstained'])} without a verdict (counted as other)")
+        parts.append(f"{fmt.count(population['abstained'])} without a verdict (left out)")
     if population["still_open"]:
         parts.append(f"{fmt.count(population['still_open'])} still open (left out)")
     return ", ".join(parts)
@@ -68,16 +97,30 @@ _SHARED_AS = {
 
 def next_commands(report: Document, shared_as: str = "html") -> list[tuple[str, str]]:
     """(what it is good for, the command) for a reader; `shared_as` is the other rendering to name."""
-    run, analysis = shlex.quote(report["run_id"]), shlex.quote(report["analysis"])
     commands = []
     if example := first_example(report):
         commands.append(("Read one trace", f"tracetaxa trace {shlex.quote(example['trace_id'])}"))
     if report["categories"]:
         why, options = _SHARED_AS[shared_as]
-        commands.append((why, f"tracetaxa report {run} {options}"))
+        commands.append((why, f"tracetaxa report {shlex.quote(report['run_id'])} {options}"))
     elif report["status"] == "complete":
-        commands.append(("Look at a wider window", f"tracetaxa analyze {analysis} --window 7d"))
-    else:
+        commands.append(("Look at a wider window", _analyze(report, "--window 7d")))
+    if report["status"] != "complete":
         start, end = shlex.quote(report["window_start"]), shlex.quote(report["window_end"])
-        commands.append(("Run it again", f"tracetaxa analyze {analysis} --from {start} --to {end}"))
+        first = "Raise budget.usd first, then run it again"
+        why = first if "budget" in report["error"].lower() else "Run it again"
+        commands.append((why, _analyze(report, f"--from {start} --to {end}")))
     return commands
+
+
+def _analyze(report: Document, window: str) -> str:
+    """The command that asks the same of a window: what the document does not know is left out."""
+    words = ["tracetaxa analyze", shlex.quote(report["analysis"]), window]
+    if report["engine"] in _CHOICES:
+        words.append(f"--engine {report['engine']}")
+    if sample := report.get("sample"):
+        asked = (("--sample-size", sample["size"]), ("--seed", sample["seed"]))
+        words += [f"{option} {value}" for option, value in asked if value is not None]
+    if question := one_line(report["instructions"]):
+        words.append(f"--instructions {shlex.quote(question)}")
+    return " ".join(words)

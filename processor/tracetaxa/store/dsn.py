@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-FORMS = "chdb://./directory, chdb:///absolute/directory, clickhouse://user:password@host:8123 or clickhouses://…"
+FORMS = (
+    "chdb://./directory, chdb:///absolute/directory, clickhouse://user:password@host:8123 or clickhouses://…"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The `openai` engine: both passes by language models behind an OpenAI-compatible endpoint."""
