@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import re
 import shutil
 import signal
@@ -90,6 +91,8 @@ def serve(config: Config, log_level: str) -> None:
     Prints one JSON line when ingest works: {"event": "ready", "pid": …, "endpoints": {…}}. Stops cleanly on
     SIGTERM and Ctrl-C.
     """
+    # What gRPC's core would print beside our own message, for example of a port in use.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from tracetaxa.service import Service, ready_line
 
     logging.basicConfig(

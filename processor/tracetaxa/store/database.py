@@ -277,5 +277,5 @@ def _plain(error: Exception) -> str:
         reason = getattr(cause, "reason", None)
         cause = reason if isinstance(reason, Exception) else cause.__cause__ or cause.__context__
     text = re.sub(r" \(for url [^)]*\)$", "", str(error).strip().split("\n")[0])
-    text = re.sub(r"[:.]? In scope .*$", "", text)
+    text = re.sub(r"[:.]? In scope .*$|\.? \([A-Z_]+\)$", "", text)
     return re.sub(r"^.*?DB::Exception: ", "", text)[:1000]
