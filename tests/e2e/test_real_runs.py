@@ -13,6 +13,7 @@ from bench.loaders import available, real_traffic, runs
 from product import Product
 from tracetaxa.demo.child import wait_until_assembled
 from tracetaxa.demo.emit import send
+from tracetaxa.demo.traffic import Answered, Said
 from tracetaxa.testing import OracleModel
 
 if TYPE_CHECKING:
@@ -73,20 +74,26 @@ def test_spans_in_are_spans_stored_and_spans_in_the_view(replayed: Replayed) -> 
 
 def test_every_trace_is_one_right_row(replayed: Replayed) -> None:
     rows = replayed.product.rows(
-        "SELECT TraceId, SpanCount, ErrorCount, LlmCalls, ToolCalls, InputTokens, OutputTokens, SessionId, IsAgent, "
-        "Feedback['reward'] AS reward, length(Input) AS asked, length(Output) AS answered FROM traces FINAL"
+        "SELECT TraceId, SpanCount, ErrorCount, LlmCalls, ToolCalls, Tools, InputTokens, OutputTokens, SessionId, "
+        "IsAgent, Feedback['reward'] AS reward, Input, Output FROM traces FINAL"
     )
-    assert len(rows) == 586
+    assert len(rows) == len({row["TraceId"] for row in rows}) == 586
     for row in rows:
-        expected = replayed.runs[row["TraceId"]].expected
+        run = replayed.runs[row["TraceId"]]
+        script = run.session.turns[0].script
+        answers = [step for step in script if isinstance(step, Answered)]
         assert row["IsAgent"]
-        assert row["SpanCount"] == expected.spans
-        assert row["ErrorCount"] == expected.errors
-        assert row["ToolCalls"] == expected.tool_calls
-        assert row["InputTokens"] == expected.input_tokens
-        assert row["OutputTokens"] == expected.output_tokens
-        assert row["SessionId"]
-        assert row["asked"] > 0
+        assert row["SpanCount"] == run.expected.spans
+        assert row["ErrorCount"] == run.expected.errors
+        assert row["LlmCalls"] == run.expected.llm_calls
+        assert row["ToolCalls"] == run.expected.tool_calls
+        assert set(row["Tools"]) == {call.tool for answer in answers for call in answer.calls}
+        assert row["InputTokens"] == run.expected.input_tokens
+        assert row["OutputTokens"] == run.expected.output_tokens
+        assert row["SessionId"] == run.session.session_id
+        assert row["reward"] == run.session.turns[0].feedback["reward"]
+        assert row["Input"] == next(step.text for step in script if isinstance(step, Said))
+        assert row["Output"] == next((a.text for a in reversed(answers) if a.text), "")
 
 
 @pytest.mark.parametrize("engine", ["local", "openai"])

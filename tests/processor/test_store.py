@@ -16,6 +16,7 @@ import pytest
 from tracetaxa import records
 from tracetaxa.errors import ConfigError, DatabaseInUse, QueryFailed, StoreError
 from tracetaxa.records import CategoryRow, LabelRow, ReportRow, RunRow, RunSampleRow, TaxonomyRow, TraceRow
+from tracetaxa.store.database import statement
 from tracetaxa.store.dsn import parse_dsn
 from tracetaxa.store.migrate import migrate, migrations
 from tracetaxa.store.owner import Ownership, find_owner
@@ -132,6 +133,28 @@ def test_the_labelled_view_has_the_columns_of_the_spans(store: ClickHouse) -> No
             for table in ("otel_traces", "otel_traces_labelled")
         ]
     assert columns[0] == columns[1]
+
+
+def test_winning_labels_have_the_columns_of_all_labels(store: ClickHouse) -> None:
+    with store.reader() as client:
+        columns = [
+            client.query(
+                f"SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = '{table}'"
+            ).result_rows
+            for table in ("trace_labels", "trace_labels_current")
+        ]
+        winners = client.query("SELECT * FROM trace_label_winners LIMIT 0").column_names
+    assert columns[0] == columns[1]
+    assert [name for name, _ in columns[0]] == list(winners)[:-1]
+
+
+def test_what_is_counted_is_what_is_sampled() -> None:
+    """One selection in two statements."""
+    selections = [
+        statement(name).partition("FROM traces FINAL")[2].partition("ORDER BY")[0].split()
+        for name in ("count_selected", "sample_traces")
+    ]
+    assert selections[0] == selections[1] != []
 
 
 def test_migrations_apply_once(store: ClickHouse) -> None:
