@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 
+MAX_DEPTH = 300
+"""Levels of the syntax tree as JSON; a call or subquery inside another adds two or more."""
+
+
 class NotASelect(QueryRefused):
     """The statement is something other than a SELECT."""
 
@@ -69,11 +73,13 @@ class Guard:
         database: str,
         *,
         max_query_bytes: int = 256 * 1024,
+        max_depth: int = MAX_DEPTH,
         functions: FunctionNames | None = None,
     ) -> None:
         self._client = client
         self._database = database
         self._max_query_bytes = max_query_bytes
+        self._max_depth = max_depth
         self._functions = functions
 
     @property
@@ -142,7 +148,9 @@ class Guard:
                 "that of a file or of another server's table; choose another store.database"
             )
         others = frozenset(databases) - {self._database}
-        return json.loads(tree), Names(self._database, frozenset(tables), others, self.functions)
+        root = json.loads(tree)
+        _refuse_deep(root, self._max_depth)
+        return root, Names(self._database, frozenset(tables), others, self.functions)
 
     def _write(self, tree: Node) -> str:
         text, again = self._ask("guard/write", tree=json.dumps(tree))
@@ -274,3 +282,18 @@ def _raise_typed(error: ClickHouseError) -> NoReturn:
 
 
 _UNKNOWN_FUNCTION = 46
+
+
+def _refuse_deep(root: Node, most: int) -> None:
+    """Counts for itself: where Python gives up recursing differs from version to version."""
+    level: list[Any] = [root]
+    for _ in range(most):
+        level = [
+            inner
+            for node in level
+            for inner in (node.values() if isinstance(node, dict) else node)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise QueryRefused("the query is nested too deeply; use fewer nested expressions")
