@@ -6,12 +6,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tracetaxa_exporter.clickhouse import COLUMNS, TABLES, TableMismatch, create_tables, set_retention
+from otlp import START_NS, log, log_request
+from tracetaxa_exporter.clickhouse import (
+    LOG_COLUMNS,
+    SPAN_COLUMNS,
+    TABLES,
+    LogWriter,
+    TableMismatch,
+    create_tables,
+    set_retention,
+)
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-COLUMNS_OF_THE_EXPORTER = """
+SPAN_COLUMNS_OF_THE_EXPORTER = """
 Timestamp DateTime64(9)
 TraceId String
 SpanId String
@@ -34,6 +43,24 @@ Links.TraceId Array(String)
 Links.SpanId Array(String)
 Links.TraceState Array(String)
 Links.Attributes Array(Map(LowCardinality(String), String))
+""".strip().splitlines()
+LOG_COLUMNS_OF_THE_EXPORTER = """
+Timestamp DateTime64(9)
+TraceId String
+SpanId String
+TraceFlags UInt8
+SeverityText LowCardinality(String)
+SeverityNumber UInt8
+ServiceName LowCardinality(String)
+Body String
+ResourceSchemaUrl LowCardinality(String)
+ResourceAttributes Map(LowCardinality(String), String)
+ScopeSchemaUrl LowCardinality(String)
+ScopeName String
+ScopeVersion LowCardinality(String)
+ScopeAttributes Map(LowCardinality(String), String)
+LogAttributes Map(LowCardinality(String), String)
+EventName String
 """.strip().splitlines()
 
 
@@ -66,12 +93,25 @@ def mutations(client: Client) -> int:
 
 def test_columns_are_those_of_the_collectors_exporter(client: Client) -> None:
     create_tables(client, 30)
-    assert columns(client, "otel_traces") == COLUMNS_OF_THE_EXPORTER
-    assert [f"{name} {kind}" for name, kind in COLUMNS.items()] == COLUMNS_OF_THE_EXPORTER
+    for table, ours, theirs in (
+        ("otel_traces", SPAN_COLUMNS, SPAN_COLUMNS_OF_THE_EXPORTER),
+        ("otel_logs", LOG_COLUMNS, LOG_COLUMNS_OF_THE_EXPORTER),
+    ):
+        assert columns(client, table) == theirs
+        assert [f"{name} {kind}" for name, kind in ours.items()] == theirs
     assert columns(client, "otel_traces_trace_id_ts") == ["TraceId String", "Start DateTime", "End DateTime"]
 
 
-def test_keys_engine_and_indexes(client: Client) -> None:
+def indexes(client: Client, table: str) -> list[tuple[str, str, str]]:
+    found = client.query(
+        "SELECT name, type_full, expr FROM system.data_skipping_indices "
+        "WHERE database = currentDatabase() AND table = {table:String} ORDER BY name",
+        {"table": table},
+    )
+    return [tuple(row) for row in found.result_rows]  # type: ignore[misc]
+
+
+def test_keys_engine_and_indexes_of_spans(client: Client) -> None:
     create_tables(client, 30)
     assert system_table(client, "otel_traces", "engine") == "ReplacingMergeTree"
     assert system_table(client, "otel_traces", "partition_key") == "toDate(Timestamp)"
@@ -82,16 +122,31 @@ def test_keys_engine_and_indexes(client: Client) -> None:
         system_table(client, "otel_traces", "sorting_key")
         == "ServiceName, SpanName, toDateTime(Timestamp), TraceId, SpanId"
     )
-    indexes = client.query(
-        "SELECT name, type_full, expr FROM system.data_skipping_indices "
-        "WHERE database = currentDatabase() AND table = 'otel_traces' ORDER BY name"
-    ).result_rows
-    assert indexes == [
+    assert indexes(client, "otel_traces") == [
         ("idx_duration", "minmax", "Duration"),
         ("idx_res_attr_key", "bloom_filter(0.01)", "mapKeys(ResourceAttributes)"),
         ("idx_res_attr_value", "bloom_filter(0.01)", "mapValues(ResourceAttributes)"),
         ("idx_span_attr_key", "bloom_filter(0.01)", "mapKeys(SpanAttributes)"),
         ("idx_span_attr_value", "bloom_filter(0.01)", "mapValues(SpanAttributes)"),
+        ("idx_trace_id", "bloom_filter(0.001)", "TraceId"),
+    ]
+
+
+def test_keys_engine_and_indexes_of_logs(client: Client) -> None:
+    create_tables(client, 30)
+    primary_key = "toStartOfFiveMinutes(Timestamp), ServiceName, Timestamp"
+    assert system_table(client, "otel_logs", "engine") == "ReplacingMergeTree"
+    assert system_table(client, "otel_logs", "partition_key") == "toDate(Timestamp)"
+    assert system_table(client, "otel_logs", "primary_key") == primary_key
+    assert system_table(client, "otel_logs", "sorting_key").startswith(f"{primary_key}, TraceId, SpanId, ")
+    assert indexes(client, "otel_logs") == [
+        ("idx_log_attr_key", "bloom_filter(0.01)", "mapKeys(LogAttributes)"),
+        ("idx_log_attr_value", "bloom_filter(0.01)", "mapValues(LogAttributes)"),
+        ("idx_lower_body", "tokenbf_v1(32768, 3, 0)", "lower(Body)"),
+        ("idx_res_attr_key", "bloom_filter(0.01)", "mapKeys(ResourceAttributes)"),
+        ("idx_res_attr_value", "bloom_filter(0.01)", "mapValues(ResourceAttributes)"),
+        ("idx_scope_attr_key", "bloom_filter(0.01)", "mapKeys(ScopeAttributes)"),
+        ("idx_scope_attr_value", "bloom_filter(0.01)", "mapValues(ScopeAttributes)"),
         ("idx_trace_id", "bloom_filter(0.001)", "TraceId"),
     ]
 
@@ -116,7 +171,7 @@ def test_retention_follows_the_configuration(client: Client) -> None:
 
 
 def test_table_of_a_collector_keeps_its_retention(client: Client) -> None:
-    fields = ", ".join(f"`{name}` {kind}" for name, kind in COLUMNS.items())
+    fields = ", ".join(f"`{name}` {kind}" for name, kind in SPAN_COLUMNS.items())
     client.command(
         f"CREATE TABLE otel_traces ({fields}, Extra String DEFAULT 'x') ENGINE = MergeTree "
         "ORDER BY (ServiceName, SpanName, toDateTime(Timestamp)) "
@@ -126,17 +181,41 @@ def test_table_of_a_collector_keeps_its_retention(client: Client) -> None:
     assert "toIntervalDay(180)" in system_table(client, "otel_traces", "engine_full")
 
 
+def test_logs_fit_the_table_of_an_older_collector(client: Client) -> None:
+    """Until 0.150 it had a column more, which fills itself, and wider numbers in some versions."""
+    kinds = {**LOG_COLUMNS, "TraceFlags": "UInt32", "SeverityNumber": "Int32", "ScopeVersion": "String"}
+    fields = ", ".join(f"`{name}` {kind}" for name, kind in kinds.items())
+    client.command(
+        f"CREATE TABLE otel_logs ({fields}, TimestampTime DateTime DEFAULT toDateTime(Timestamp)) "
+        "ENGINE = MergeTree PARTITION BY toDate(TimestampTime) PRIMARY KEY (ServiceName, TimestampTime) "
+        "ORDER BY (ServiceName, TimestampTime, Timestamp) TTL TimestampTime + toIntervalDay(9000)"
+    )
+    create_tables(client, 7)
+    assert "toIntervalDay(9000)" in system_table(client, "otel_logs", "engine_full")
+    message = log_request(log(1, 1))
+    message.resource_logs[0].scope_logs[0].log_records[0].severity_number = 9  # type: ignore[assignment]
+    (rejected,) = LogWriter(client).write([message])
+    assert rejected.count == 0
+    row = client.query(
+        "SELECT toUnixTimestamp(TimestampTime) AS t, SeverityNumber, EventName FROM otel_logs"
+    ).first_item
+    assert row == {"t": START_NS // 10**9, "SeverityNumber": 9, "EventName": "gen_ai.user.message"}
+
+
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("table", "change", "named"),
     [
-        ({"ScopeName": None}, "ScopeName"),
-        ({"SpanAttributes": "String"}, "SpanAttributes String"),
+        ("otel_traces", {"ScopeName": None}, "table otel_traces .*missing columns: ScopeName String"),
+        ("otel_traces", {"SpanAttributes": "String"}, "SpanAttributes String"),
+        ("otel_logs", {"EventName": None}, "table otel_logs .*missing columns: EventName String"),
+        ("otel_logs", {"LogAttributes": "String"}, "LogAttributes String"),
     ],
 )
 def test_table_of_another_shape_is_refused_by_name(
-    client: Client, change: dict[str, str | None], named: str
+    client: Client, table: str, change: dict[str, str | None], named: str
 ) -> None:
-    fields = ", ".join(f"`{name}` {kind}" for name, kind in {**COLUMNS, **change}.items() if kind)
-    client.command(f"CREATE TABLE otel_traces ({fields}) ENGINE = MergeTree ORDER BY TraceId")
+    columns = SPAN_COLUMNS if table == "otel_traces" else LOG_COLUMNS
+    fields = ", ".join(f"`{name}` {kind}" for name, kind in {**columns, **change}.items() if kind)
+    client.command(f"CREATE TABLE {table} ({fields}) ENGINE = MergeTree ORDER BY TraceId")
     with pytest.raises(TableMismatch, match=named):
         create_tables(client, 7)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracetaxa.errors import MalformedRequest, Overloaded
-from tracetaxa.receive import GroupCommit
+from tracetaxa.receive import GroupCommit, Room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Store:
 
 
 async def submit_all(commit: GroupCommit[int, str], requests: Sequence[int]) -> list[str | BaseException]:
-    submissions = [commit.submit(request, spans=1, size_bytes=1) for request in requests]
+    submissions = [commit.submit(request, items=1, size_bytes=1) for request in requests]
     return await asyncio.gather(*submissions, return_exceptions=True)
 
 
@@ -61,7 +61,7 @@ async def begun(store: Store) -> None:
 
 async def submitted(commit: GroupCommit[int, str], size_bytes: int) -> None:
     async with asyncio.timeout(30):
-        while commit.in_flight_bytes < size_bytes:
+        while commit.room.used_bytes < size_bytes:
             await asyncio.sleep(0)
 
 
@@ -69,7 +69,7 @@ def test_concurrent_requests_share_a_write_and_get_their_own_result() -> None:
     store = Store()
 
     async def scenario() -> list[str | BaseException]:
-        commit = GroupCommit(store.write, linger_ms=HOUR_MS, max_batch_spans=10)
+        commit = GroupCommit(store.write, linger_ms=HOUR_MS, max_batch_items=10)
         results = await submit_all(commit, range(10))
         await commit.drain(30)
         return results
@@ -83,19 +83,19 @@ def test_lonely_request_waits_no_longer_than_the_linger() -> None:
 
     async def scenario() -> str:
         commit = GroupCommit(store.write, linger_ms=1)
-        return await commit.submit(7, spans=1, size_bytes=1)
+        return await commit.submit(7, items=1, size_bytes=1)
 
     assert asyncio.run(scenario()) == "result 7"
 
 
-@pytest.mark.parametrize("limit", [{"max_batch_spans": 4}, {"max_batch_mib": 4}])
+@pytest.mark.parametrize("limit", [{"max_batch_items": 4}, {"max_batch_mib": 4}])
 def test_groups_keep_to_their_limits(limit: dict[str, int]) -> None:
     store = Store()
 
     async def scenario() -> None:
         commit = GroupCommit(store.write, linger_ms=HOUR_MS, **limit)
         store.go_on.clear()
-        waiting = [asyncio.ensure_future(commit.submit(n, spans=1, size_bytes=MIB)) for n in range(10)]
+        waiting = [asyncio.ensure_future(commit.submit(n, items=1, size_bytes=MIB)) for n in range(10)]
         await begun(store)
         store.go_on.set()
         await commit.drain(30)
@@ -109,9 +109,9 @@ def test_request_larger_than_a_group_is_a_group() -> None:
     store = Store()
 
     async def scenario() -> list[str]:
-        commit = GroupCommit(store.write, linger_ms=HOUR_MS, max_batch_spans=10)
+        commit = GroupCommit(store.write, linger_ms=HOUR_MS, max_batch_items=10)
         return await asyncio.gather(
-            commit.submit(1, spans=99, size_bytes=1), commit.submit(2, spans=99, size_bytes=1)
+            commit.submit(1, items=99, size_bytes=1), commit.submit(2, items=99, size_bytes=1)
         )
 
     assert asyncio.run(scenario()) == ["result 1", "result 2"]
@@ -122,18 +122,18 @@ def test_no_room_is_overloaded_until_there_is_room() -> None:
     store = Store()
 
     async def scenario() -> None:
-        commit = GroupCommit(store.write, linger_ms=0, max_in_flight_mib=2, retry_after_seconds=3)
+        commit = GroupCommit(store.write, linger_ms=0, room=Room(2), retry_after_seconds=3)
         store.go_on.clear()
-        first = asyncio.ensure_future(commit.submit(1, spans=1, size_bytes=5 * MIB))
+        first = asyncio.ensure_future(commit.submit(1, items=1, size_bytes=5 * MIB))
         await begun(store)
-        assert commit.in_flight_bytes == 5 * MIB
+        assert commit.room.used_bytes == 5 * MIB
         with pytest.raises(Overloaded) as refusal:
-            await commit.submit(2, spans=1, size_bytes=1)
+            await commit.submit(2, items=1, size_bytes=1)
         assert refusal.value.retry_after_seconds == 3
         store.go_on.set()
         await first
-        assert commit.in_flight_bytes == 0
-        assert await commit.submit(2, spans=1, size_bytes=1) == "result 2"
+        assert commit.room.used_bytes == 0
+        assert await commit.submit(2, items=1, size_bytes=1) == "result 2"
 
     asyncio.run(scenario())
     assert store.stored == [1, 2]
@@ -143,7 +143,7 @@ def test_store_that_is_away_overloads_the_whole_group_after_one_attempt() -> Non
     store = Store({2: Refusal(retryable=True)})
 
     async def scenario() -> None:
-        commit = GroupCommit(store.write, linger_ms=HOUR_MS, max_batch_spans=4)
+        commit = GroupCommit(store.write, linger_ms=HOUR_MS, max_batch_items=4)
         outcomes = await submit_all(commit, range(4))
         assert [type(outcome) for outcome in outcomes] == [Overloaded] * 4
         assert len({id(outcome) for outcome in outcomes}) == 4
@@ -161,7 +161,7 @@ def test_guilty_requests_alone_are_refused(poison: dict[int, str]) -> None:
     store = Store({request: refusals[kind] for request, kind in poison.items()})
 
     async def scenario() -> list[str | BaseException]:
-        commit = GroupCommit(store.write, linger_ms=HOUR_MS, max_batch_spans=13)
+        commit = GroupCommit(store.write, linger_ms=HOUR_MS, max_batch_items=13)
         return await submit_all(commit, range(13))
 
     for request, outcome in enumerate(asyncio.run(scenario())):
@@ -185,7 +185,7 @@ def test_drain_commits_what_waits_and_then_takes_no_more() -> None:
         await commit.drain(30)
         assert await waiting == ["result 1", "result 2"]
         with pytest.raises(Overloaded, match="shutting down"):
-            await commit.submit(3, spans=1, size_bytes=1)
+            await commit.submit(3, items=1, size_bytes=1)
         await commit.drain(30)
 
     asyncio.run(scenario())
@@ -200,13 +200,13 @@ def test_drain_refuses_what_is_not_committed_in_time() -> None:
     store = Store()
 
     async def scenario() -> None:
-        commit = GroupCommit(store.write, linger_ms=0, max_batch_spans=1)
+        commit = GroupCommit(store.write, linger_ms=0, max_batch_items=1)
         store.go_on.clear()
         waiting = asyncio.ensure_future(submit_all(commit, [1, 2]))
         await begun(store)
         await commit.drain(0)
         assert [type(outcome) for outcome in await waiting] == [Overloaded, Overloaded]
-        assert commit.in_flight_bytes == 0
+        assert commit.room.used_bytes == 0
         store.go_on.set()
 
     asyncio.run(scenario())
@@ -216,12 +216,12 @@ def test_sender_that_goes_away_frees_its_room_and_disturbs_nobody() -> None:
     store = Store()
 
     async def scenario() -> None:
-        commit = GroupCommit(store.write, linger_ms=HOUR_MS, max_batch_spans=2)
-        gone = asyncio.ensure_future(commit.submit(1, spans=1, size_bytes=MIB))
+        commit = GroupCommit(store.write, linger_ms=HOUR_MS, max_batch_items=2)
+        gone = asyncio.ensure_future(commit.submit(1, items=1, size_bytes=MIB))
         await submitted(commit, MIB)
         gone.cancel()
-        assert await commit.submit(2, spans=1, size_bytes=MIB) == "result 2"
-        assert commit.in_flight_bytes == 0
+        assert await commit.submit(2, items=1, size_bytes=MIB) == "result 2"
+        assert commit.room.used_bytes == 0
 
     asyncio.run(scenario())
     assert store.stored == [1, 2]

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import RetryInfo
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -30,107 +26,15 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from otlp_receiver import DEADLINE, Sender, Store, accepts_connections, retry_delay, serving
 from tracetaxa.errors import IngestError
-from tracetaxa.receive import GroupCommit, GrpcReceiver, TraceService
-from tracetaxa_exporter.clickhouse import Rejected, SpanWriter, WriteFailed, create_tables
+from tracetaxa.receive import LOGS, TRACES, ExportService, GroupCommit, GrpcReceiver, Room
+from tracetaxa_exporter.clickhouse import SpanWriter, WriteFailed, create_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from clickhouse_connect.driver.client import Client
-
-DEADLINE = 30.0
-SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
-
-
-class Store:
-    """SpanWriter's interface around a real one, if any: counts writes, fails or waits when told to."""
-
-    def __init__(self, writer: SpanWriter | None = None) -> None:
-        self.writer = writer
-        self.writes = 0
-        self.failure: Exception | None = None
-        self.begun = threading.Event()
-        self.go_on = threading.Event()
-        self.go_on.set()
-
-    def write(self, requests: Sequence[ExportTraceServiceRequest]) -> list[Rejected]:
-        self.writes += 1
-        self.begun.set()
-        assert self.go_on.wait(DEADLINE)
-        if self.failure:
-            raise self.failure
-        return self.writer.write(requests) if self.writer else [Rejected() for _ in requests]
-
-
-class Sender:
-    """A raw gRPC channel to the receiver."""
-
-    def __init__(self, target: str) -> None:
-        self.channel = grpc.insecure_channel(target, options=[("grpc.max_send_message_length", -1)])
-        self._export = self.channel.unary_unary(f"/{SERVICE}/Export")
-
-    def send(self, message: bytes | ExportTraceServiceRequest, **options: Any) -> ExportTraceServiceResponse:
-        return self.future(message, **options).result()
-
-    def future(self, message: bytes | ExportTraceServiceRequest, **options: Any) -> Any:
-        if not isinstance(message, bytes):
-            message = message.SerializeToString()
-        return Answer(self._export.future(message, timeout=DEADLINE, **options))
-
-    def refused(self, message: bytes | ExportTraceServiceRequest, **options: Any) -> grpc.RpcError:
-        with pytest.raises(grpc.RpcError) as refusal:
-            self.send(message, **options)
-        return refusal.value
-
-
-class Answer:
-    def __init__(self, call: Any) -> None:
-        self.call = call
-
-    def result(self) -> ExportTraceServiceResponse:
-        return ExportTraceServiceResponse.FromString(self.call.result())
-
-
-class Service:
-    """A receiver in a loop of its own thread."""
-
-    def __init__(self, store: Store, commit: dict[str, Any], receiver: dict[str, Any]) -> None:
-        self.store = store
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
-        self.thread.start()
-        self.run(self._start(commit, receiver))
-
-    async def _start(self, commit: dict[str, Any], receiver: dict[str, Any]) -> None:
-        self.commit = GroupCommit(self.store.write, **{"linger_ms": 1, **commit})
-        self.traces = TraceService(self.commit)
-        self.receiver = GrpcReceiver(self.traces, **{"endpoint": "127.0.0.1:0", **receiver})
-        self.target = await self.receiver.start()
-
-    def run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(DEADLINE)
-
-    def stop(self) -> None:
-        self.store.go_on.set()
-        self.run(self.receiver.shutdown(DEADLINE))
-        self.run(self.commit.drain(DEADLINE))
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(DEADLINE)
-        self.loop.close()
-
-
-@contextmanager
-def serving(
-    store: Store, commit: dict[str, Any] | None = None, receiver: dict[str, Any] | None = None
-) -> Iterator[tuple[Service, Sender]]:
-    service = Service(store, commit or {}, receiver or {})
-    sender = Sender(service.target)
-    try:
-        yield service, sender
-    finally:
-        sender.channel.close()
-        service.stop()
 
 
 @pytest.fixture
@@ -170,19 +74,6 @@ def field(number: int, payload: bytes) -> bytes:
 
 def count(reader: Client, table: str = "otel_traces") -> int:
     return int(reader.query(f"SELECT count() AS n FROM {table}").first_item["n"])
-
-
-def accepts_connections(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((host, port)) == 0
-
-
-def retry_delay(error: grpc.RpcError) -> float:
-    status = rpc_status.from_call(error)
-    assert status is not None
-    retry = RetryInfo()
-    assert status.details[0].Unpack(retry)
-    return float(retry.retry_delay.ToNanoseconds() / 1e9)
 
 
 # ------------------------------------------------------------------------------------------------- storing
@@ -247,7 +138,7 @@ def test_acknowledged_means_stored(store: Store, reader: Client) -> None:
 
 
 def test_concurrent_senders_share_inserts(store: Store, reader: Client) -> None:
-    with serving(store, commit={"linger_ms": 60_000, "max_batch_spans": 64}) as (service, _):
+    with serving(store, commit={"linger_ms": 60_000, "max_batch_items": 64}) as (service, _):
 
         def send(number: int) -> None:
             sender = Sender(service.target)
@@ -349,7 +240,7 @@ def test_too_large_request_is_exhausted_without_retry(
 
 
 def test_no_room_is_unavailable_with_a_delay_and_accepted_later(store: Store, reader: Client) -> None:
-    limits = {"max_in_flight_mib": 0.0001, "retry_after_seconds": 1.5, "linger_ms": 0}
+    limits = {"room": Room(0.0001), "retry_after_seconds": 1.5, "linger_ms": 0}
     with serving(store, commit=limits) as (service, sender):
         store.go_on.clear()
         first = sender.future(request(1, 2))
@@ -395,7 +286,7 @@ def test_missing_table_is_unavailable(client: Client, connect: Callable[[], Clie
 
 def test_poison_beside_good_requests_is_refused_alone(store: Store, reader: Client) -> None:
     reader.command("ALTER TABLE otel_traces ADD CONSTRAINT no_poison CHECK SpanName != 'poison'")
-    with serving(store, commit={"linger_ms": 60_000, "max_batch_spans": 8}) as (service, sender):
+    with serving(store, commit={"linger_ms": 60_000, "max_batch_items": 8}) as (service, sender):
         answers = [sender.future(request(n, name="poison" if n == 5 else "chat")) for n in range(1, 9)]
         with pytest.raises(grpc.RpcError) as refusal:
             answers.pop(4).result()
@@ -438,10 +329,11 @@ def test_deeply_nested_values_harm_nobody(store: Store, reader: Client) -> None:
     assert count(reader) == 1
 
 
-def test_other_services_are_unimplemented() -> None:
-    with serving(Store()) as (_, sender), pytest.raises(grpc.RpcError) as refusal:
-        LogsServiceStub(sender.channel).Export(ExportLogsServiceRequest(), timeout=DEADLINE)
+def test_metrics_are_unimplemented_and_told_so() -> None:
+    with serving() as (_, sender), pytest.raises(grpc.RpcError) as refusal:
+        MetricsServiceStub(sender.channel).Export(ExportMetricsServiceRequest(), timeout=DEADLINE)
     assert refusal.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert "takes traces and logs, not metrics" in refusal.value.details()
 
 
 # ------------------------------------------------------------------------------------------------- lifecycle
@@ -477,10 +369,10 @@ def test_shutdown_acknowledges_nothing_that_is_not_stored() -> None:
 
 def test_shutdown_twice_or_without_start() -> None:
     async def scenario() -> None:
-        traces = TraceService(GroupCommit(Store().write))
-        receiver = GrpcReceiver(traces, endpoint="127.0.0.1:0")
+        traces = ExportService(TRACES, GroupCommit(Store().write))
+        receiver = GrpcReceiver([traces], endpoint="127.0.0.1:0")
         await receiver.shutdown(0)
-        receiver = GrpcReceiver(traces, endpoint="127.0.0.1:0")
+        receiver = GrpcReceiver([traces], endpoint="127.0.0.1:0")
         await receiver.start()
         await receiver.shutdown(0)
         await receiver.shutdown(0)
@@ -490,7 +382,7 @@ def test_shutdown_twice_or_without_start() -> None:
 
 def test_port_that_is_taken_is_a_clear_error() -> None:
     async def second(target: str) -> None:
-        await GrpcReceiver(TraceService(GroupCommit(Store().write)), endpoint=target).start()
+        await GrpcReceiver([ExportService(TRACES, GroupCommit(Store().write))], endpoint=target).start()
 
     with serving(Store()) as (service, _), pytest.raises(IngestError, match=r"receiver\.grpc\.endpoint"):
         service.run(second(service.target))
@@ -499,7 +391,7 @@ def test_port_that_is_taken_is_a_clear_error() -> None:
 def test_health_follows_the_receiver() -> None:
     with serving(Store()) as (service, sender):
         health = HealthStub(sender.channel)
-        for name in ("", SERVICE):
+        for name in ("", TRACES.service, LOGS.service):
             answer = health.Check(HealthCheckRequest(service=name), timeout=DEADLINE)
             assert answer.status == HealthCheckResponse.SERVING
         with pytest.raises(grpc.RpcError) as refusal:

@@ -1,13 +1,17 @@
-"""Spans into ClickHouse, in the tables of the OpenTelemetry Collector's ClickHouse exporter."""
+"""Spans and log records into ClickHouse, in the tables of the collector's ClickHouse exporter."""
 
 from tracetaxa_exporter.clickhouse.errors import TableMismatch, WriteFailed
-from tracetaxa_exporter.clickhouse.rows import COLUMNS, Rejected
+from tracetaxa_exporter.clickhouse.logs import LOG_COLUMNS
+from tracetaxa_exporter.clickhouse.rows import Rejected
+from tracetaxa_exporter.clickhouse.spans import SPAN_COLUMNS
 from tracetaxa_exporter.clickhouse.tables import TABLES, create_tables, set_retention
-from tracetaxa_exporter.clickhouse.writer import SpanWriter
+from tracetaxa_exporter.clickhouse.writer import LogWriter, SpanWriter
 
 __all__ = [
-    "COLUMNS",
+    "LOG_COLUMNS",
+    "SPAN_COLUMNS",
     "TABLES",
+    "LogWriter",
     "Rejected",
     "SpanWriter",
     "TableMismatch",

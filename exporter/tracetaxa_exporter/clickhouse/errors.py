@@ -6,7 +6,7 @@ from __future__ import annotations
 class WriteFailed(Exception):
     """Nothing, or not everything, of a write is stored.
 
-    `retryable` answers one question: could the same spans be stored later? Then the sender should keep them.
+    `retryable` answers one question: could the same data be stored later? Then the sender should keep it.
     """
 
     def __init__(self, message: str, *, retryable: bool) -> None:

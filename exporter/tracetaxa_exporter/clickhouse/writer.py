@@ -1,21 +1,26 @@
-"""Spans into `otel_traces`, committed when the call returns."""
+"""Spans and log records into their tables, committed when the call returns."""
 
 from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error
 
 from tracetaxa_exporter.clickhouse.errors import WriteFailed
-from tracetaxa_exporter.clickhouse.rows import COLUMNS, DAY_NS, Rejected, Row, append_rows
+from tracetaxa_exporter.clickhouse.logs import LOG_COLUMNS, append_log_rows
+from tracetaxa_exporter.clickhouse.rows import DAY_NS, Rejected, Row, TimeLimits
+from tracetaxa_exporter.clickhouse.spans import SPAN_COLUMNS, append_span_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from clickhouse_connect.driver.client import Client
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+Request = TypeVar("Request")
 
 _SETTINGS: Final = {
     # Newer servers put small inserts into a queue of their own by default; requests are already grouped here.
@@ -52,14 +57,17 @@ _DATA_ERRORS: Final = frozenset(
 """ClickHouse's codes for "the same data will fail again"; anything else may pass when the server is well."""
 
 
-class SpanWriter:
+class _Writer(Generic[Request]):
     """Writes groups of OTLP requests through one client, which belongs to this writer alone.
 
-    `write` blocks, and is called by one thread at a time. A span that starts more than `max_future_seconds`
-    after the clock `now_ns`, or more than `max_age_seconds` before it, is rejected. Give the retention of the
-    table as `max_age_seconds`: ClickHouse drops older spans as it takes them, and says nothing. None is no
-    limit.
+    `write` blocks, and is called by one thread at a time. What is dated more than `max_future_seconds` after
+    the clock `now_ns`, or more than `max_age_seconds` before it, is rejected. Give the retention of the table
+    as `max_age_seconds`: ClickHouse drops older rows as it takes them, and says nothing. None is no limit.
     """
+
+    _table: ClassVar[str]
+    _columns: ClassVar[Mapping[str, str]]
+    _items: ClassVar[str]
 
     def __init__(
         self,
@@ -74,36 +82,34 @@ class SpanWriter:
         self._max_age_ns = None if max_age_seconds is None else int(max_age_seconds * 10**9)
         self._now_ns = now_ns
 
-    def write(self, requests: Sequence[ExportTraceServiceRequest]) -> list[Rejected]:
-        """Store the spans of all `requests` with one insert; committed when it returns.
+    def write(self, requests: Sequence[Request]) -> list[Rejected]:
+        """Store all `requests` with one insert; committed when it returns.
 
         Returns what was left out of each request, in order. Raises WriteFailed; a part may be stored all the
-        same, and sending it again is harmless, since duplicates of a span collapse.
+        same, and sending it again is harmless, since duplicates collapse.
         """
-        now_ns = self._now_ns()
+        limits = TimeLimits.at(self._now_ns(), self._max_future_ns, self._max_age_ns)
         rows: list[Row] = []
-        rejected = [
-            append_rows(
-                rows, request, now_ns=now_ns, max_future_ns=self._max_future_ns, max_age_ns=self._max_age_ns
-            )
-            for request in requests
-        ]
+        rejected = [self._append_rows(rows, request, limits) for request in requests]
         if rows:
             self._insert(rows)
         return rejected
 
+    def _append_rows(self, rows: list[Row], request: Request, limits: TimeLimits) -> Rejected:
+        raise NotImplementedError
+
     def _insert(self, rows: list[Row]) -> None:
         try:
             self._client.insert(
-                "otel_traces",
+                self._table,
                 rows,
-                column_names=list(COLUMNS),
-                column_type_names=list(COLUMNS.values()),
+                column_names=list(self._columns),
+                column_type_names=list(self._columns.values()),
                 settings=_SETTINGS,
             )
         except DataError as error:
             raise WriteFailed(
-                f"the spans can't be encoded for ClickHouse: {error}", retryable=False
+                f"the {self._items} can't be encoded for ClickHouse: {error}", retryable=False
             ) from error
         except Error as error:
             raise WriteFailed(
@@ -111,6 +117,32 @@ class SpanWriter:
             ) from error
         except (ClickHouseError, OSError, MemoryError) as error:
             raise WriteFailed(f"can't reach ClickHouse: {_sentence(error)}", retryable=True) from error
+
+
+class SpanWriter(_Writer["ExportTraceServiceRequest"]):
+    """Spans into `otel_traces`, dated by their start."""
+
+    _table = "otel_traces"
+    _columns = SPAN_COLUMNS
+    _items = "spans"
+
+    def _append_rows(
+        self, rows: list[Row], request: ExportTraceServiceRequest, limits: TimeLimits
+    ) -> Rejected:
+        return append_span_rows(rows, request, limits)
+
+
+class LogWriter(_Writer["ExportLogsServiceRequest"]):
+    """Log records into `otel_logs`, dated by their time or else by when they were observed."""
+
+    _table = "otel_logs"
+    _columns = LOG_COLUMNS
+    _items = "log records"
+
+    def _append_rows(
+        self, rows: list[Row], request: ExportLogsServiceRequest, limits: TimeLimits
+    ) -> Rejected:
+        return append_log_rows(rows, request, limits)
 
 
 def _sentence(error: BaseException) -> str:

@@ -1,7 +1,18 @@
-"""OTLP in: what senders are told is true, above all that acknowledged spans are stored."""
+"""OTLP in: what senders are told is true, above all that acknowledged data is stored."""
 
-from tracetaxa.receive.commit import GroupCommit
+from tracetaxa.receive.commit import GroupCommit, Room
+from tracetaxa.receive.export import Counts, ExportService, Rejected
 from tracetaxa.receive.grpc import GrpcReceiver
-from tracetaxa.receive.traces import Rejected, SpanCounts, TraceService
+from tracetaxa.receive.signals import LOGS, TRACES, Signal
 
-__all__ = ["GroupCommit", "GrpcReceiver", "Rejected", "SpanCounts", "TraceService"]
+__all__ = [
+    "LOGS",
+    "TRACES",
+    "Counts",
+    "ExportService",
+    "GroupCommit",
+    "GrpcReceiver",
+    "Rejected",
+    "Room",
+    "Signal",
+]

@@ -29,10 +29,24 @@ logger = logging.getLogger(__name__)
 @dataclass(slots=True, eq=False)
 class _Waiting(Generic[Request, Result]):
     request: Request
-    spans: int
+    items: int
     size_bytes: int
     since: float
     answer: asyncio.Future[Result]
+
+
+class Room:
+    """Bytes of requests that may wait for their commit; several GroupCommits may share one room.
+
+    A request that is larger than the room passes when nothing else waits.
+    """
+
+    def __init__(self, max_mib: float = 256) -> None:
+        self._max_bytes = int(max_mib * 2**20)
+        self.used_bytes = 0
+
+    def has(self, size_bytes: int) -> bool:
+        return not self.used_bytes or self.used_bytes + size_bytes <= self._max_bytes
 
 
 class GroupCommit(Generic[Request, Result]):
@@ -47,9 +61,10 @@ class GroupCommit(Generic[Request, Result]):
 
     Nothing is tried again in here: the sender has the data, and a queue of ours could be lost.
 
+    items: what is stored, for messages to people.
     linger_ms: how long a request may wait for others to share its write.
-    max_batch_spans, max_batch_mib: a group is written early when it holds this much.
-    max_in_flight_mib: request bytes that may wait for their commit; a larger request passes when it is alone.
+    max_batch_items, max_batch_mib: a group is written early when it holds this much.
+    room: for requests that wait for their commit; one of its own when not given.
     retry_after_seconds: what senders are told when there is no room or no store.
     """
 
@@ -57,34 +72,30 @@ class GroupCommit(Generic[Request, Result]):
         self,
         write: Callable[[Sequence[Request]], Sequence[Result]],
         *,
+        items: str = "requests",
         linger_ms: float = 50,
-        max_batch_spans: int = 20_000,
+        max_batch_items: int = 20_000,
         max_batch_mib: float = 32,
-        max_in_flight_mib: float = 256,
+        room: Room | None = None,
         retry_after_seconds: float = 2.0,
     ) -> None:
         self._write = write
+        self._items = items
         self._linger_seconds = linger_ms / 1000
-        self._max_batch_spans = max_batch_spans
+        self._max_batch_items = max_batch_items
         self._max_batch_bytes = int(max_batch_mib * 2**20)
-        self._max_in_flight_bytes = int(max_in_flight_mib * 2**20)
+        self.room = room or Room()
         self._retry_after_seconds = retry_after_seconds
         self._waiting: deque[_Waiting[Request, Result]] = deque()
-        self._waiting_spans = 0
+        self._waiting_items = 0
         self._waiting_bytes = 0
-        self._in_flight_bytes = 0
         self._hurry = asyncio.Event()
         self._committer: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
         self._failing = False
         self._closed = False
 
-    @property
-    def in_flight_bytes(self) -> int:
-        """Size of the requests that wait for their commit."""
-        return self._in_flight_bytes
-
-    async def submit(self, request: Request, spans: int, size_bytes: int) -> Result:
+    async def submit(self, request: Request, items: int, size_bytes: int) -> Result:
         """Wait until `request` is committed, and return what the write said about it.
 
         Raises Overloaded when there is no room, the store does not answer or `drain` was called, and
@@ -92,14 +103,14 @@ class GroupCommit(Generic[Request, Result]):
         """
         if self._closed:
             raise self._overloaded("tracetaxa is shutting down")
-        if self._in_flight_bytes and self._in_flight_bytes + size_bytes > self._max_in_flight_bytes:
-            raise self._overloaded("too many spans wait to be stored")
+        if not self.room.has(size_bytes):
+            raise self._overloaded("too much waits to be stored already")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append(_Waiting(request, spans, size_bytes, loop.time(), answer))
-        self._waiting_spans += spans
+        self._waiting.append(_Waiting(request, items, size_bytes, loop.time(), answer))
+        self._waiting_items += items
         self._waiting_bytes += size_bytes
-        self._in_flight_bytes += size_bytes
+        self.room.used_bytes += size_bytes
         if self._group_is_full():
             self._hurry.set()
         if self._committer is None or self._committer.done():
@@ -124,6 +135,7 @@ class GroupCommit(Generic[Request, Result]):
     async def _commit_all(self) -> None:
         loop = asyncio.get_running_loop()
         group: list[_Waiting[Request, Result]] = []
+        stopped = f"tracetaxa stopped before the {self._items} were stored"
         try:
             while self._waiting:
                 await self._linger()
@@ -135,9 +147,9 @@ class GroupCommit(Generic[Request, Result]):
                 group = []
         finally:  # cancelled, or broken: nobody may wait for ever
             for waiting in (*group, *self._waiting):
-                self._answer(waiting, self._overloaded("tracetaxa stopped before the spans were stored"))
+                self._answer(waiting, self._overloaded(stopped))
             self._waiting.clear()
-            self._waiting_spans = self._waiting_bytes = 0
+            self._waiting_items = self._waiting_bytes = 0
 
     async def _linger(self) -> None:
         rest = self._waiting[0].since + self._linger_seconds - asyncio.get_running_loop().time()
@@ -148,24 +160,24 @@ class GroupCommit(Generic[Request, Result]):
     def _take_group(self) -> list[_Waiting[Request, Result]]:
         """The oldest requests up to the limits, at least one."""
         group: list[_Waiting[Request, Result]] = []
-        spans = size_bytes = 0
+        items = size_bytes = 0
         while self._waiting:
-            spans += self._waiting[0].spans
+            items += self._waiting[0].items
             size_bytes += self._waiting[0].size_bytes
-            if group and (spans > self._max_batch_spans or size_bytes > self._max_batch_bytes):
+            if group and (items > self._max_batch_items or size_bytes > self._max_batch_bytes):
                 break
             group.append(self._waiting.popleft())
-        self._waiting_spans -= sum(waiting.spans for waiting in group)
+        self._waiting_items -= sum(waiting.items for waiting in group)
         self._waiting_bytes -= sum(waiting.size_bytes for waiting in group)
         if not self._group_is_full():
             self._hurry.clear()
         return group
 
     def _group_is_full(self) -> bool:
-        return self._waiting_spans >= self._max_batch_spans or self._waiting_bytes >= self._max_batch_bytes
+        return self._waiting_items >= self._max_batch_items or self._waiting_bytes >= self._max_batch_bytes
 
     def _answer(self, waiting: _Waiting[Request, Result], outcome: Result | Exception) -> None:
-        self._in_flight_bytes -= waiting.size_bytes
+        self.room.used_bytes -= waiting.size_bytes
         if waiting.answer.done():  # its sender went away
             return
         if isinstance(outcome, Exception):
@@ -181,21 +193,23 @@ class GroupCommit(Generic[Request, Result]):
             retryable = getattr(error, "retryable", None)
             if retryable:
                 if not self._failing:
-                    logger.warning("spans can't be stored now; senders are told to keep them: %s", error)
+                    logger.warning(
+                        "%s can't be stored now; senders are told to keep them: %s", self._items, error
+                    )
                 self._failing = True
-                return [self._overloaded("the spans can't be stored now", error) for _ in requests]
+                return [self._overloaded(f"the {self._items} can't be stored now", error) for _ in requests]
             if len(requests) > 1:
                 middle = len(requests) // 2
                 return [*self._outcomes(requests[:middle]), *self._outcomes(requests[middle:])]
             if retryable is None:
                 logger.exception("a request can't be stored, for a reason that nobody foresaw")
-                return [self._overloaded("the spans can't be stored now", error)]
+                return [self._overloaded(f"the {self._items} can't be stored now", error)]
             logger.warning("a request is refused for good: %s", error)
-            refusal = MalformedRequest("the store can't hold these spans: do not send them again")
+            refusal = MalformedRequest(f"the store can't hold these {self._items}: do not send them again")
             refusal.__cause__ = error
             return [refusal]
         if self._failing:
-            logger.info("spans are stored again")
+            logger.info("%s are stored again", self._items)
         self._failing = False
         return [*results]
 

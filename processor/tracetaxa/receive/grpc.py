@@ -13,27 +13,26 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_status import rpc_status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from tracetaxa.errors import IngestError, MalformedRequest, Overloaded
+from tracetaxa.receive.signals import METRICS_SERVICE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from tracetaxa.receive.traces import TraceService
+    from tracetaxa.receive.export import ExportService
 
-TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
 
 logger = logging.getLogger(__name__)
 
 
 class GrpcReceiver:
-    """Serves TraceService and grpc.health.v1 on `endpoint` and nowhere else; gzip is understood.
+    """Serves one service a signal and grpc.health.v1 on `endpoint` and nowhere else; gzip is understood.
 
     Statuses are those that senders act on: INVALID_ARGUMENT and RESOURCE_EXHAUSTED (a request above
     `max_recv_msg_size_mib`, before or after decompression) mean drop, UNAVAILABLE with RetryInfo means keep
-    and send again. Nothing else is answered on purpose.
+    and send again. Metrics are UNIMPLEMENTED. Nothing else is answered on purpose.
 
     max_connection_age_seconds: connections are renewed so that senders find new replicas.
     retry_after_seconds: what a sender is told after an error that nobody foresaw.
@@ -41,14 +40,14 @@ class GrpcReceiver:
 
     def __init__(
         self,
-        traces: TraceService,
+        services: Sequence[ExportService[Any, Any]],
         *,
         endpoint: str = "127.0.0.1:4317",
         max_recv_msg_size_mib: int = 64,
         max_connection_age_seconds: float = 300,
         retry_after_seconds: float = 2.0,
     ) -> None:
-        self._traces = traces
+        self._services = services
         self._endpoint = endpoint
         self._options = (
             # Without this a second process would share the port, and half of the spans would go there.
@@ -69,7 +68,8 @@ class GrpcReceiver:
         Raises IngestError when the endpoint can't be bound.
         """
         server = grpc.aio.server(options=self._options)
-        server.add_generic_rpc_handlers((self._trace_methods(), self._health_methods()))
+        exports = [_export_methods(service, self._retry_after_seconds) for service in self._services]
+        server.add_generic_rpc_handlers((*exports, _metrics_methods(), self._health_methods()))
         try:
             port = server.add_insecure_port(self._endpoint)
         except RuntimeError as error:
@@ -91,26 +91,6 @@ class GrpcReceiver:
         if self._server is not None:
             await self._server.stop(grace_seconds)
 
-    def _trace_methods(self) -> grpc.GenericRpcHandler:
-        # Without a deserializer the bytes arrive as they are: grpcio answers INTERNAL when its own one fails.
-        export = grpc.unary_unary_rpc_method_handler(
-            self._export, response_serializer=ExportTraceServiceResponse.SerializeToString
-        )
-        return grpc.method_handlers_generic_handler(TRACE_SERVICE, {"Export": export})
-
-    async def _export(self, message: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        try:
-            return await self._traces.export(message)
-        except MalformedRequest as error:
-            status = Status(code=grpc.StatusCode.INVALID_ARGUMENT.value[0], message=str(error))
-        except Overloaded as error:
-            status = _unavailable(str(error), error.retry_after_seconds)
-        except Exception:
-            # An exception that leaves here would answer UNKNOWN, and senders drop what they get that for.
-            logger.exception("an Export request failed for a reason that nobody foresaw")
-            status = _unavailable("tracetaxa failed: send the spans again later", self._retry_after_seconds)
-        return await context.abort_with_status(rpc_status.to_status(status))
-
     def _health_methods(self) -> grpc.GenericRpcHandler:
         methods = {
             "Check": grpc.unary_unary_rpc_method_handler(
@@ -127,7 +107,7 @@ class GrpcReceiver:
         return grpc.method_handlers_generic_handler(HEALTH_SERVICE, methods)
 
     def _health(self, service: str) -> HealthCheckResponse:
-        if service not in ("", TRACE_SERVICE):
+        if service not in ("", *(served.signal.service for served in self._services)):
             return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
         serving = not self._stopping.is_set()
         return HealthCheckResponse(
@@ -147,6 +127,39 @@ class GrpcReceiver:
         yield self._health(request.service)
         await self._stopping.wait()
         yield self._health(request.service)
+
+
+def _export_methods(service: ExportService[Any, Any], retry_after_seconds: float) -> grpc.GenericRpcHandler:
+    async def export(message: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await service.export(message)
+        except MalformedRequest as error:
+            status = Status(code=grpc.StatusCode.INVALID_ARGUMENT.value[0], message=str(error))
+        except Overloaded as error:
+            status = _unavailable(str(error), error.retry_after_seconds)
+        except Exception:
+            # An exception that leaves here would answer UNKNOWN, and senders drop what they get that for.
+            logger.exception("an Export request failed for a reason that nobody foresaw")
+            again = f"tracetaxa failed: send the {service.signal.items} again later"
+            status = _unavailable(again, retry_after_seconds)
+        return await context.abort_with_status(rpc_status.to_status(status))
+
+    # Without a deserializer the bytes arrive as they are: grpcio answers INTERNAL when its own one fails.
+    handler = grpc.unary_unary_rpc_method_handler(
+        export, response_serializer=service.signal.response.SerializeToString
+    )
+    return grpc.method_handlers_generic_handler(service.signal.service, {"Export": handler})
+
+
+def _metrics_methods() -> grpc.GenericRpcHandler:
+    async def refuse(message: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            "tracetaxa takes traces and logs, not metrics: send metrics to another receiver",
+        )
+
+    handler = grpc.unary_unary_rpc_method_handler(refuse)
+    return grpc.method_handlers_generic_handler(METRICS_SERVICE, {"Export": handler})
 
 
 def _unavailable(message: str, retry_after_seconds: float) -> Status:

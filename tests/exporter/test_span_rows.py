@@ -12,7 +12,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from tracetaxa_exporter.clickhouse.rows import COLUMNS, DAY_NS, YEAR_2000_NS, Rejected, append_rows
+from tracetaxa_exporter.clickhouse.rows import DAY_NS, YEAR_2000_NS, Rejected, TimeLimits
+from tracetaxa_exporter.clickhouse.spans import SPAN_COLUMNS, append_span_rows
 
 NOW = 1_790_000_000 * 10**9
 GOOD: dict[str, Any] = {
@@ -30,13 +31,13 @@ def request(*spans: Span) -> ExportTraceServiceRequest:
 
 def convert(message: ExportTraceServiceRequest) -> tuple[list[dict[str, Any]], Rejected]:
     rows: list[tuple[Any, ...]] = []
-    rejected = append_rows(rows, message, now_ns=NOW)
-    return [dict(zip(COLUMNS, row, strict=True)) for row in rows], rejected
+    rejected = append_span_rows(rows, message, TimeLimits.at(NOW))
+    return [dict(zip(SPAN_COLUMNS, row, strict=True)) for row in rows], rejected
 
 
 def one(**changes: Any) -> dict[str, Any]:
     (row,), rejected = convert(request(Span(**{**GOOD, **changes})))
-    assert rejected.spans == 0
+    assert rejected.count == 0
     assert rejected.message == ""
     return row
 
@@ -144,7 +145,7 @@ def test_bad_span_is_rejected_and_its_neighbours_are_kept(changes: dict[str, Any
     good = Span(**GOOD)
     rows, rejected = convert(request(good, Span(**{**GOOD, **changes}), good))
     assert len(rows) == 2
-    assert rejected.spans == 1
+    assert rejected.count == 1
     assert reason in rejected.message
 
 
@@ -168,15 +169,15 @@ def test_limits_of_the_start_time_are_good(start: int) -> None:
 def test_age_is_limited_by_the_retention(age_ns: int, max_age_ns: int | None, reason: str) -> None:
     rows: list[tuple[Any, ...]] = []
     message = request(Span(**{**GOOD, "start_time_unix_nano": NOW - age_ns}))
-    rejected = append_rows(rows, message, now_ns=NOW, max_age_ns=max_age_ns)
-    assert (len(rows), rejected.spans) == ((0, 1) if reason else (1, 0))
+    rejected = append_span_rows(rows, message, TimeLimits.at(NOW, max_age_ns=max_age_ns))
+    assert (len(rows), rejected.count) == ((0, 1) if reason else (1, 0))
     assert rejected.message.endswith(reason)
 
 
 def test_rejections_are_counted_by_reason() -> None:
     _, rejected = convert(request(Span(), Span(), Span(**{**GOOD, "start_time_unix_nano": 1})))
     assert sorted(rejected.reasons.values()) == [1, 2]
-    assert rejected.spans == 3
+    assert rejected.count == 3
     assert "all zero (2)" in rejected.message
     assert "before the year 2000 (1)" in rejected.message
 
@@ -208,7 +209,7 @@ spans = st.builds(
 @given(st.lists(spans, max_size=5))
 def test_every_span_becomes_a_row_within_bounds_or_is_counted(batch: list[Span]) -> None:
     rows, rejected = convert(request(*batch))
-    assert len(rows) + rejected.spans == len(batch)
+    assert len(rows) + rejected.count == len(batch)
     for row in rows:
         assert len(row["TraceId"]) == 32
         assert YEAR_2000_NS <= row["Timestamp"] <= row["Timestamp"] + row["Duration"] <= NOW + DAY_NS

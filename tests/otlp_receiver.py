@@ -1,0 +1,147 @@
+"""A receiver to send to: real server on loopback, real or scripted stores behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
+
+from tracetaxa.receive import LOGS, TRACES, ExportService, GroupCommit, GrpcReceiver
+from tracetaxa_exporter.clickhouse import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tracetaxa.receive import Signal
+
+DEADLINE = 30.0
+
+
+class Writer(Protocol):
+    def write(self, requests: Sequence[Any]) -> list[Rejected]: ...
+
+
+class Store:
+    """A writer's interface around a real one, if any: counts writes, fails or waits when told to."""
+
+    def __init__(self, writer: Writer | None = None) -> None:
+        self.writer = writer
+        self.writes = 0
+        self.failure: Exception | None = None
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def write(self, requests: Sequence[Any]) -> list[Rejected]:
+        self.writes += 1
+        self.begun.set()
+        assert self.go_on.wait(DEADLINE)
+        if self.failure:
+            raise self.failure
+        return self.writer.write(requests) if self.writer else [Rejected("things") for _ in requests]
+
+
+class Sender:
+    """A raw gRPC channel to the receiver, for requests of one signal."""
+
+    def __init__(self, target: str, signal: Signal[Any, Any] = TRACES) -> None:
+        self.signal = signal
+        self.channel = grpc.insecure_channel(target, options=[("grpc.max_send_message_length", -1)])
+        self._export = self.channel.unary_unary(f"/{signal.service}/Export")
+
+    def send(self, message: Any, **options: Any) -> Any:
+        return self.future(message, **options).result()
+
+    def future(self, message: Any, **options: Any) -> Answer:
+        if not isinstance(message, bytes):
+            message = message.SerializeToString()
+        return Answer(self._export.future(message, timeout=DEADLINE, **options), self.signal)
+
+    def refused(self, message: Any, **options: Any) -> grpc.RpcError:
+        with pytest.raises(grpc.RpcError) as refusal:
+            self.send(message, **options)
+        return refusal.value
+
+
+class Answer:
+    def __init__(self, call: Any, signal: Signal[Any, Any]) -> None:
+        self.call = call
+        self.signal = signal
+
+    def result(self) -> Any:
+        return self.signal.response.FromString(self.call.result())
+
+
+class Service:
+    """A receiver of both signals in a loop of its own thread."""
+
+    def __init__(self, spans: Store, logs: Store, commit: dict[str, Any], receiver: dict[str, Any]) -> None:
+        self.stores = (spans, logs)
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.run(self._start(commit, receiver))
+        self.span_sender = Sender(self.target, TRACES)
+        self.log_sender = Sender(self.target, LOGS)
+
+    async def _start(self, commit: dict[str, Any], receiver: dict[str, Any]) -> None:
+        self.commits = [
+            GroupCommit(store.write, items=signal.items, **{"linger_ms": 1, **commit})
+            for store, signal in zip(self.stores, (TRACES, LOGS), strict=True)
+        ]
+        self.traces = ExportService(TRACES, self.commits[0])
+        self.logs = ExportService(LOGS, self.commits[1])
+        services = (self.traces, self.logs)
+        self.receiver = GrpcReceiver(services, **{"endpoint": "127.0.0.1:0", **receiver})
+        self.target = await self.receiver.start()
+
+    def run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(DEADLINE)
+
+    def stop(self) -> None:
+        for sender in (self.span_sender, self.log_sender):
+            sender.channel.close()
+        for store in self.stores:
+            store.go_on.set()
+        self.run(self.receiver.shutdown(DEADLINE))
+        for commit in self.commits:
+            self.run(commit.drain(DEADLINE))
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(DEADLINE)
+        self.loop.close()
+
+
+@contextmanager
+def serving(
+    spans: Store | None = None,
+    *,
+    logs: Store | None = None,
+    commit: dict[str, Any] | None = None,
+    receiver: dict[str, Any] | None = None,
+) -> Iterator[tuple[Service, Sender]]:
+    """The service, and who sends spans to it."""
+    service = Service(spans or Store(), logs or Store(), commit or {}, receiver or {})
+    try:
+        yield service, service.span_sender
+    finally:
+        service.stop()
+
+
+def accepts_connections(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
+
+
+def retry_delay(error: grpc.RpcError) -> float:
+    status = rpc_status.from_call(error)
+    assert status is not None
+    retry = RetryInfo()
+    assert status.details[0].Unpack(retry)
+    return float(retry.retry_delay.ToNanoseconds() / 1e9)
