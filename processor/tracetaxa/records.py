@@ -17,6 +17,7 @@ OTHER = "other"
 """Id of the category that always exists: traces that fit nothing else, and abstentions."""
 
 Role = Literal["system", "user", "assistant", "tool"]
+TurnRole = Literal["system", "user", "assistant", "tool", "retrieval"]
 Labeller = Literal["human", "llm", "distilled", "local"]
 RunStatus = Literal["running", "complete", "partial", "failed", "cancelled"]
 
@@ -64,14 +65,55 @@ class Span:
         return self.start_ns + self.duration_ns
 
 
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One row of `otel_logs` that names a trace: GenAI content and evaluations may travel this way."""
+
+    trace_id: str
+    span_id: str
+    """Empty when the record belongs to the trace as a whole."""
+    time_ns: int
+    event_name: str
+    body: str
+    """Text, or JSON text where the body was structured."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """Row of `feedback`: what a person, a model or a program thinks of a trace, a session or one span.
+
+    Rows with one `feedback_id` are one piece of feedback; the newest counts.
+    """
+
+    feedback_id: str
+    trace_id: str
+    """Empty for feedback on a whole session."""
+    session_id: str
+    span_id: str
+    name: str
+    score: float | None
+    label: str
+    comment: str
+    annotator: str
+    """HUMAN, LLM, CODE, or empty when nobody said."""
+    source: str
+    """How it came: `span` (carried by telemetry), `api` or `import`."""
+    given_at_ns: int
+
+
 # ------------------------------------------------------------------------------------------------- traces
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One step of the conversation, in order. A `tool` turn is a call paired with its result (`text`)."""
+    """One step of the conversation, in order.
 
-    role: Role
+    A `tool` turn is a call paired with its result (`text`), a `retrieval` turn a query (`arguments`) with the
+    documents that were found (`text`).
+    """
+
+    role: TurnRole
     text: str
     span_id: str
     time_ns: int = 0
@@ -89,12 +131,17 @@ class SpanError:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of the leaf model calls of a trace, per model."""
+    """Tokens of one innermost model call: prices may depend on the size of a single request."""
 
     model: str
     provider: str
     input_tokens: int
+    """All of them, those read from or written to a cache included."""
     output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    stated_usd: float | None = None
+    """What the instrumentation says the call cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +167,30 @@ class Trace:
     """Distinct tool names, in order of first use."""
     last_tool_before_error: str
     usage: tuple[Usage, ...]
-    feedback: Mapping[str, float]
+    """One a model call, in time order."""
+    feedback: tuple[Feedback, ...]
+    """On this trace and its spans, of several with one name the newest."""
+    carried: tuple[Feedback, ...]
+    """Feedback on other traces and on sessions that spans of this one carry."""
     attributes: Mapping[str, str]
     """Resource and root attributes worth filtering and grouping by (release, environment, tags…)."""
     turns: tuple[Turn, ...]
     errors: tuple[SpanError, ...]
     content_captured: bool
+    """False when there were model calls and none of them says what was said."""
+    dialects: tuple[str, ...]
+    """Names of the dialects that its spans speak."""
+    instrumentations: tuple[str, ...]
+    """Name and version of what recorded its agent, model and tool spans."""
 
     @property
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(u.model for u in self.usage if u.model))
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The numeric feedback, by name."""
+        return {given.name: given.score for given in self.feedback if given.score is not None}
 
     @property
     def input(self) -> str:
@@ -141,6 +202,25 @@ class Trace:
     def output(self) -> str:
         """What the agent answered last."""
         return next((t.text for t in reversed(self.turns) if t.role == "assistant" and t.text), "")
+
+
+@dataclass(frozen=True, slots=True)
+class SpanLine:
+    """One span in the outline of a trace."""
+
+    depth: int
+    span_id: str
+    name: str
+    service_name: str
+    kind: str
+    """`model`, `tool`, `agent`, `retrieval` or `other`."""
+    dialects: tuple[str, ...]
+    start_ns: int
+    end_ns: int
+    status: str
+    model: str
+    input_tokens: int | None
+    output_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +284,17 @@ class TraceRow:
         return Digest(self.trace_id, tuple(DigestLine(*line) for line in lines))
 
 
+@dataclass(frozen=True, slots=True)
+class SessionRow(TraceRow):
+    """Row of `sessions`: the traces of a closed session as one; `trace_id` is the first of them.
+
+    `last_seen_ns` is when the newest trace revision that it holds was written.
+    """
+
+    trace_ids: tuple[str, ...]
+    """In order of their start."""
+
+
 # ------------------------------------------------------------------------------------------------- analysis
 
 
@@ -262,6 +353,8 @@ class Selection:
     attributes: Mapping[str, str] = field(default_factory=dict)
     where: str = ""
     """A checked ClickHouse condition over the columns of `traces`."""
+    unit: Literal["trace", "session"] = "trace"
+    """What is counted and labelled; of a session, the conditions are on its row of `sessions`."""
 
 
 @dataclass(frozen=True, slots=True)

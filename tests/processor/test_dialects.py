@@ -33,7 +33,8 @@ def test_tokens_come_from_the_innermost_spans_that_have_them() -> None:
 
     assert trace.usage == (
         Usage("m-1", "openai", 10, 2),
-        Usage("m", "", 30, 6),
+        Usage("m", "", 10, 2),
+        Usage("m", "", 20, 4),
         Usage("e", "", 5, 0),
     )
     assert trace.llm_calls == 2
@@ -47,7 +48,7 @@ def test_a_model_call_that_runs_tools_inside_keeps_its_tokens() -> None:
 
     trace = spans.read()
 
-    assert (trace.llm_calls, trace.usage) == (2, (Usage("m", "", 10, 0),))
+    assert (trace.llm_calls, trace.usage) == (2, (Usage("m", "", 7, 0), Usage("m", "", 3, 0)))
 
 
 @pytest.mark.parametrize("value", ["", "many", "-1", "nan", "1e400", "99999999999999999999", "[1]"])
@@ -177,7 +178,7 @@ def test_evaluation_events_are_feedback_but_our_own_labels_are_not() -> None:
     )
     spans.add("work", events=events)
 
-    assert spans.read().feedback == {"helpful": 1.0}
+    assert spans.read().scores == {"helpful": 1.0}
 
 
 def test_attributes_are_short_and_hold_no_content() -> None:
@@ -246,14 +247,15 @@ def test_every_dialect_reads_a_bare_span(dialect: Any) -> None:
     """What any dialect promises for spans that match but hold nothing it needs."""
     reading = dialect().read(Spans().add("bare"))
 
-    assert (reading.input, reading.output, reading.feedback) == ((), (), {})
+    assert (reading.input, reading.output, reading.feedback) == ((), (), ())
 
 
 def test_a_span_that_a_dialect_trips_over_still_counts() -> None:
     spans = Spans()
     span = spans.chat(None, [user("Hi")], [])
     broken = Span(
-        **{name: getattr(span, name) for name in span.__slots__} | {"events": (None,), "span_id": "b"}
+        **{name: getattr(span, name) for name in span.__slots__}
+        | {"events": (SpanEvent(0, "gen_ai.choice", None),), "span_id": "b"}  # type: ignore[arg-type]
     )
 
     trace = read_trace([span, broken])

@@ -167,7 +167,7 @@ def test_what_comes_from_json_can_be_stored_as_utf8(asked: list[Any], answered: 
 @pytest.mark.parametrize(
     "huge",
     [
-        json.dumps([{"role": "user", "content": "word " * 600_000}]),
+        json.dumps([{"role": "user", "content": "word " * 1_000_000}]),
         json.dumps([{"role": "user", "content": "\x1b[31m\n" * 300_000}]),
         json.dumps([{"role": "user", "content": f"m{i}"} for i in range(30_000)]),
         '[{"role":"user","content":' + "[" * 500_000,

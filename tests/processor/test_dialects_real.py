@@ -235,7 +235,7 @@ def test_runs_read_back_as_they_were(source: str, style: str) -> None:
         assert trace.tool_calls == sum(len(m.get("tool_calls") or []) for m in answers)
         assert sum(u.input_tokens for u in trace.usage) == sum(u["prompt_tokens"] for u in usage)
         assert sum(u.output_tokens for u in trace.usage) == sum(u["completion_tokens"] for u in usage)
-        assert trace.feedback == {"reward": run.reward}
+        assert trace.scores == {"reward": run.reward}
         assert trace.session_id == run.run_id
 
 

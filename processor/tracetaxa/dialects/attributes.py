@@ -16,7 +16,18 @@ MAX_ATTRIBUTES = 64
 MAX_VALUE_CHARACTERS = 200
 
 _FIRST = ("service.version", "deployment.environment.name", "deployment.environment")
-_NOISE = ("telemetry.", "process.", "service.name", "service.instance.id", "tracetaxa.", "logfire.")
+_NOISE = (
+    "telemetry.",
+    "process.",
+    "service.name",
+    "service.instance.id",
+    "tracetaxa.",
+    "logfire.",
+    "langfuse.internal.",
+    "mlflow.traceRequestId",
+    "mlflow.spanLogLevel",
+    "mlflow.spanFunctionName",
+)
 """Of the machine and not of the behaviour, in a column of its own, or our own labels coming back."""
 _CONTENT = (
     "gen_ai.input.",
@@ -48,6 +59,26 @@ _CONTENT = (
     "langfuse.trace.output",
     "langfuse.observation.input",
     "langfuse.observation.output",
+    "langfuse.experiment.item.expected_output",
+    "gcp.vertex.agent.llm_",
+    "gcp.vertex.agent.tool_",
+    "gcp.vertex.agent.data",
+    "mcp.request.",
+    "mcp.response.",
+    "mcp.tool.",
+    "annotations.",
+    "evaluations.",
+    "trace.annotations.",
+    "trace.evaluations.",
+    "session.annotations.",
+    "session.evaluations.",
+    "all_messages_events",
+    "events",
+    "tool_arguments",
+    "tool_response",
+    "gen_ai.output",
+    "gen_ai.task.",
+    "smolagents.task",
     "exception.",
     "db.query.",
     "db.statement",
@@ -58,9 +89,15 @@ _CONTENT = (
 _KEPT = ("gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.tool.name")
 
 
-def attributes_of(root: Span, agent: str) -> dict[str, str]:
-    """At most `MAX_ATTRIBUTES` short ones; the root span's win over its resource's."""
+def attributes_of(root: Span, agent: str, scope: Span | None) -> dict[str, str]:
+    """At most `MAX_ATTRIBUTES` short ones; the root span's win over its resource's.
+
+    `agent` is the name of the trace's first agent, `scope` its first span of an agent, model or tool.
+    """
     found = {"gen_ai.agent.name": agent} if agent else {}
+    if scope is not None:
+        found |= {"otel.scope.name": scope.scope_name, "otel.scope.version": scope.scope_version}
+        found = {key: well_formed(value)[:MAX_VALUE_CHARACTERS] for key, value in found.items() if value}
     for key, raw in chain(_preferred(root), root.attributes.items(), root.resource.items()):
         if len(found) == MAX_ATTRIBUTES:
             break

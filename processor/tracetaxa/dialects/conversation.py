@@ -84,16 +84,20 @@ class ConversationBuilder:
         `delegated`: an agent wrote the input, so its user messages are not the user's. `within`: the thread
         of a reading without input, where the spans around it say so; else it is the last one.
         """
-        for text in reading.system:
-            if text not in self._instructions:
-                self._instructions.add(text)
-                self._step("system", text, span, span.start_ns)
+        self.instruct(span, reading)
         thread, news = self._place(span, reading, within)
         earlier = 0 if thread.seen else _said_earlier(news)
         for i, message in enumerate(news):
             self._take(message, thread, span, 0 if i < earlier else span.start_ns, delegated)
         self._answered(reading.output, thread, span, delegated)
         return thread
+
+    def instruct(self, span: Span, reading: SpanReading) -> None:
+        """Take in the instructions alone; each is told once."""
+        for text in reading.system:
+            if text not in self._instructions:
+                self._instructions.add(text)
+                self._step("system", text, span, span.start_ns)
 
     def answer(
         self, span: Span, reading: SpanReading, thread: Thread, *, delegated: bool, since_ns: int
@@ -103,6 +107,8 @@ class ConversationBuilder:
         Agents may repeat the messages inside them before their answer; these are left out.
         """
         *before, last = reading.output
+        if not last.text and last.key in thread.seen:
+            return  # the calls with which a node ends are those of the model inside it
         output = (*_uncounted(before, thread.seen), last)
         thread.answers += output
         taken = len(self.steps)

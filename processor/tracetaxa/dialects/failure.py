@@ -18,7 +18,11 @@ def status_of(span: Span) -> str:
 
 
 def failed(span: Span) -> bool:
-    return span.status == "Error" or status_of(span) == "Error"
+    return (
+        span.status == "Error"
+        or status_of(span) == "Error"
+        or span.attributes.get("langfuse.observation.level") == "ERROR"
+    )
 
 
 def message_of(span: Span) -> str:
@@ -30,7 +34,7 @@ def message_of(span: Span) -> str:
             told = text(event.attributes, "exception.message", "exception.type")
             if told:
                 return well_formed(told)
-    if told := text(span.attributes, "error.message", "error.type"):
+    if told := text(span.attributes, "error.message", "error.type", "langfuse.observation.status_message"):
         return well_formed(told)
     code = text(span.attributes, "http.response.status_code", "http.status_code")
     return well_formed(f"HTTP {code}") if code else ""

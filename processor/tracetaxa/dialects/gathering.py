@@ -46,6 +46,8 @@ def gather(tree: Tree, readings: Sequence[SpanReading], nesting: Nesting) -> lis
             threads[i] = conversation.add(span, reading, delegated=delegated, within=within)
             if asks[i] and answerer[i] not in (-1, asker[i]):
                 threads[answerer[i]] = threads[i]
+        elif reading.system:
+            conversation.instruct(span, reading)
     return conversation.steps
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from tracetaxa.dialects import genai_events
 from tracetaxa.dialects.failure import failed
 from tracetaxa.dialects.identity import session_of, user_of
-from tracetaxa.dialects.messages import EMPTY, MessageReader, blocks_text
-from tracetaxa.dialects.reading import Kind, SpanReading, ToolRun
+from tracetaxa.dialects.messages import EMPTY, MessageReader, read_result
+from tracetaxa.dialects.reading import Kind, Retrieval, SpanReading, ToolRun
 from tracetaxa.dialects.values import canonical_json, count, load_json, text, text_of, well_formed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from tracetaxa.dialects.messages import Conversation
     from tracetaxa.records import Span
@@ -29,26 +29,27 @@ _KINDS: dict[str, Kind] = {
     "call_llm": "model",
     "execute_tool": "tool",
     "invoke_agent": "agent",
-    "create_agent": "agent",
     "invoke_workflow": "agent",
     "plan": "agent",
     "embeddings": "retrieval",
     "retrieval": "retrieval",
     "search_memory": "retrieval",
 }
+_MERGED_TOOLS = "(merged tools)"
+"""Google's ADK repeats the results of parallel calls in a span of this name."""
 _MODEL_KEYS = ("gen_ai.request.model", "gen_ai.response.model", "gen_ai.input.messages", "gen_ai.prompt")
 
 
 class GenAi:
+    name = "genai"
+
     def __init__(self) -> None:
         self._inputs = MessageReader()
         self._outputs = MessageReader()
         self._instructions: dict[str, tuple[str, ...]] = {}
 
-    def matches(self, span: Span) -> bool:
-        return any(key.startswith("gen_ai.") for key in span.attributes) or any(
-            event.name.startswith("gen_ai.") for event in span.events
-        )
+    def matches(self, span: Span, roots: Collection[str]) -> bool:
+        return "gen_ai" in roots
 
     def read(self, span: Span) -> SpanReading:
         attributes = span.attributes
@@ -60,10 +61,20 @@ class GenAi:
             input=input.messages,
             output=output.messages,
             tool=_tool(span) if kind == "tool" else None,
+            retrieval=_retrieval(span) if kind == "retrieval" else None,
             model=well_formed(text(attributes, "gen_ai.response.model", "gen_ai.request.model")),
             provider=well_formed(text(attributes, "gen_ai.provider.name", "gen_ai.system")),
             input_tokens=count(attributes, "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
             output_tokens=count(attributes, "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
+            cache_read_tokens=count(
+                attributes, "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"
+            ),
+            cache_write_tokens=count(
+                attributes,
+                "gen_ai.usage.cache_write.input_tokens",
+                "gen_ai.usage.cache_creation.input_tokens",
+                "gen_ai.usage.cache_creation_input_tokens",
+            ),
             session=session_of(span),
             user=user_of(span),
             agent=well_formed(text(attributes, "gen_ai.agent.name")),
@@ -92,6 +103,8 @@ class GenAi:
 
 
 def _kind(span: Span) -> Kind:
+    if span.attributes.get("gen_ai.tool.name") == _MERGED_TOOLS:
+        return "other"
     operation = text(span.attributes, "gen_ai.operation.name").lower()
     if operation:
         return _KINDS.get(operation, "other")
@@ -106,14 +119,29 @@ def _kind(span: Span) -> Kind:
 def _tool(span: Span) -> ToolRun:
     attributes = span.attributes
     name = text(attributes, "gen_ai.tool.name") or span.name.removeprefix("execute_tool").strip()
-    raw = text(attributes, "gen_ai.tool.call.result")
-    said = blocks_text(load_json(raw)) if raw.startswith("[{") else None
+    told = read_result(text(attributes, "gen_ai.tool.call.result"))
     return ToolRun(
-        call_id=well_formed(text(attributes, "gen_ai.tool.call.id")),
+        call_id=well_formed(text(attributes, "gen_ai.tool.call.id")) or told.call_id,
         name=well_formed(name),
         arguments=canonical_json(text(attributes, "gen_ai.tool.call.arguments")),
-        result=well_formed(raw if said is None else said),
-        error=failed(span) or bool(text(attributes, "error.type")),
+        result=told.text,
+        error=failed(span) or told.error or bool(text(attributes, "error.type")),
+    )
+
+
+def _retrieval(span: Span) -> Retrieval | None:
+    """Memory searches are retrievals too; embeddings have a name but find nothing."""
+    raw = text(span.attributes, "gen_ai.retrieval.documents")
+    query = text(span.attributes, "gen_ai.retrieval.query.text", "gen_ai.memory.query.text")
+    if not raw and not query:
+        return None
+    value = load_json(raw)
+    documents = value if isinstance(value, list) else []
+    found = [d.get("content", d.get("text")) if isinstance(d, dict) else d for d in documents]
+    return Retrieval(
+        name=well_formed(text(span.attributes, "gen_ai.data_source.id")) or span.name,
+        query=well_formed(query),
+        documents="\n".join(filter(None, map(text_of, found))) or well_formed(raw),
     )
 
 

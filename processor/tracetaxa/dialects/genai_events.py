@@ -1,4 +1,6 @@
-"""GenAI content on span events: one event per message (conventions up to 1.36), evaluation results (today's).
+"""GenAI content in events: one event per message (conventions up to 1.36), evaluation results (today's).
+
+Events are on spans, or are log records that logs.py has put there.
 
 The body of `gen_ai.<role>.message` and `gen_ai.choice` is in attributes of the event, or in one JSON
 attribute, `gen_ai.event.content` (Azure). Its content may be the provider's blocks as JSON text.
@@ -9,12 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tracetaxa.dialects.messages import EMPTY, Conversation, message_of, read_messages
+from tracetaxa.dialects.reading import Judgement
 from tracetaxa.dialects.values import load_json, text, to_float, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tracetaxa.records import Role, Span
+    from tracetaxa.records import Role, Span, SpanLink
 
 _MESSAGES: dict[str, Role] = {
     "gen_ai.system.message": "system",
@@ -48,17 +51,32 @@ def messages(span: Span) -> tuple[Conversation, Conversation]:
     return asked, answered
 
 
-def feedback(span: Span) -> dict[str, float]:
-    """Scores by name, from `gen_ai.evaluation.result` events or the same attributes on the span itself."""
-    scores: dict[str, float] = {}
-    results = [e.attributes for e in span.events if e.name == "gen_ai.evaluation.result"]
-    for attributes in [span.attributes, *results]:
-        name = text(attributes, "gen_ai.evaluation.name")
-        if name and not name.startswith(_OWN_LABELS):
-            score = to_float(attributes.get("gen_ai.evaluation.score.value"))
-            if score is not None:
-                scores[well_formed(name)] = score
-    return scores
+def feedback(span: Span) -> tuple[Judgement, ...]:
+    """What `gen_ai.evaluation.result` events say, or the same attributes on the span itself.
+
+    A span that carries an evaluation and one link is about the linked span: ended spans can't be changed.
+    """
+    found = [_judgement(e.attributes, None) for e in span.events if e.name == "gen_ai.evaluation.result"]
+    if "gen_ai.evaluation.name" in span.attributes:
+        found.append(_judgement(span.attributes, span.links[0] if len(span.links) == 1 else None))
+    return tuple(judgement for judgement in found if judgement is not None)
+
+
+def _judgement(attributes: Mapping[str, str], target: SpanLink | None) -> Judgement | None:
+    name = well_formed(text(attributes, "gen_ai.evaluation.name"))
+    score = to_float(attributes.get("gen_ai.evaluation.score.value"))
+    label = well_formed(text(attributes, "gen_ai.evaluation.score.label"))
+    comment = well_formed(text(attributes, "gen_ai.evaluation.explanation"))
+    if not name or name.startswith(_OWN_LABELS) or (score is None and not label and not comment):
+        return None
+    return Judgement(
+        name=name,
+        score=score,
+        label=label,
+        comment=comment,
+        trace_id=target.trace_id if target else "",
+        span_id=target.span_id if target else "",
+    )
 
 
 def _body(attributes: Mapping[str, str]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ it is the number of an operating system thread on the spans of every Java servic
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tracetaxa.dialects.values import text, well_formed
+from tracetaxa.dialects.values import text, text_of, well_formed
 
 if TYPE_CHECKING:
     from tracetaxa.records import Span
@@ -22,8 +22,10 @@ SESSION_KEYS = (
     "langsmith.metadata.session_id",
     "langsmith.metadata.conversation_id",
     "traceloop.association.properties.session_id",
+    "traceloop.association.properties.thread_id",
     "ai.telemetry.metadata.sessionId",
     "mlflow.trace.session",
+    "gcp.vertex.agent.session_id",
 )
 USER_KEYS = (
     "user.id",
@@ -38,9 +40,38 @@ USER_KEYS = (
 )
 
 
+_SCRUBBED = "[Scrubbed due to "
+"""Logfire takes values whose key looks secret away, and `session.id` does: one session for everybody."""
+_SESSION_NAMES = ("session_id", "thread_id", "conversation_id", "sessionId", "threadId", "conversationId")
+_USER_NAMES = ("user_id", "userId")
+
+
 def session_of(span: Span) -> str:
-    return well_formed(text(span.attributes, *SESSION_KEYS))
+    return _identity(span, SESSION_KEYS)
 
 
 def user_of(span: Span) -> str:
-    return well_formed(text(span.attributes, *USER_KEYS))
+    return _identity(span, USER_KEYS)
+
+
+def _identity(span: Span, keys: tuple[str, ...]) -> str:
+    attributes = span.attributes
+    for key in keys:
+        if key in attributes and (found := text(attributes, key)) and not found.startswith(_SCRUBBED):
+            return well_formed(found)
+    return ""
+
+
+def session_in(metadata: Any) -> str:
+    """The session that a JSON object of metadata names."""
+    return _named(metadata, _SESSION_NAMES)
+
+
+def user_in(metadata: Any) -> str:
+    return _named(metadata, _USER_NAMES)
+
+
+def _named(metadata: Any, names: tuple[str, ...]) -> str:
+    if not isinstance(metadata, dict):
+        return ""
+    return next((text_of(metadata[name]) for name in names if metadata.get(name)), "")

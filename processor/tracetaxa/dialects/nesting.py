@@ -24,7 +24,10 @@ class Nesting:
     input_inside: list[bool]
     output_inside: list[bool]
     wraps_model: list[bool]
-    repeated_tool: list[bool]
+    repeats: list[int]
+    """The tool span that reports the same call as this one, -1 for none: client and server of one call."""
+    in_tool: list[bool]
+    """Whether the nearest agent or tool around the span is a tool."""
     delegations: list[int]
     """How many agents and tools away the user is: from 1 on, an agent wrote the input of the span."""
 
@@ -35,9 +38,10 @@ class Nesting:
         return cls(
             _inside(tree, readings, lambda reading: reading.has_tokens and reading.kind != "retrieval"),
             _inside(tree, readings, lambda reading: bool(reading.input), delegations),
-            _inside(tree, readings, lambda reading: bool(reading.output), delegations),
+            _inside(tree, readings, lambda reading: reading.says_text, delegations),
             _inside(tree, readings, lambda reading: reading.kind == "model"),
-            _repeated_tools(readings, enclosing),
+            _repeats(readings, enclosing),
+            [outer >= 0 and readings[outer].kind == "tool" for outer in enclosing],
             delegations,
         )
 
@@ -80,13 +84,20 @@ def _enclosing(tree: Tree, readings: Sequence[SpanReading]) -> list[int]:
     return enclosing
 
 
-def _repeated_tools(readings: Sequence[SpanReading], enclosing: Sequence[int]) -> list[bool]:
-    """Whether a tool span is inside another of the same tool: client and server of one call."""
-    repeated = [False] * len(readings)
+def _repeats(readings: Sequence[SpanReading], enclosing: Sequence[int]) -> list[int]:
+    """The outermost of tool spans of one name that are inside each other."""
+    repeats = [-1] * len(readings)
     for i, around in enumerate(enclosing):
         run, above = readings[i].tool, readings[around].tool if around >= 0 else None
-        repeated[i] = run is not None and above is not None and run.name == above.name
-    return repeated
+        if readings[i].kind == "tool" and run and above and _same_tool(run.name, above.name):
+            repeats[i] = around if repeats[around] < 0 else repeats[around]
+    return repeats
+
+
+def _same_tool(one: str, other: str) -> bool:
+    """Servers may not know the prefix under which a client has their tools: `weather__get`, `get`."""
+    short, long = sorted((one, other), key=len)
+    return long == short or (bool(short) and long.endswith(short) and not long[-len(short) - 1].isalnum())
 
 
 def _delegations(tree: Tree, readings: Sequence[SpanReading], enclosing: Sequence[int]) -> list[int]:

@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 
     from tracetaxa.dialects.conversation import Step
     from tracetaxa.dialects.reading import ToolCall, ToolRun
-    from tracetaxa.records import Span
+    from tracetaxa.records import Span, TurnRole
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A tool span. `failure` is its error message."""
+    """A tool span, or a search. `failure` is its error message."""
 
     span: Span
     run: ToolRun
     failure: str
+    role: TurnRole = "tool"
 
 
 def to_turns(steps: Sequence[Step], executions: Sequence[Execution]) -> tuple[Turn, ...]:
@@ -51,7 +52,7 @@ def _match(steps: Sequence[Step], executions: Sequence[Execution]) -> dict[int, 
     matched: dict[int, Execution] = {}
     current = [step for step in steps if step.call is not None and step.time_ns]
     earlier = [step for step in steps if step.call is not None and not step.time_ns]
-    free = list(executions)
+    free = [execution for execution in executions if execution.role == "tool"]
     # Calls made before the trace come last: their ids may be in use again.
     for asking, by in ((current, _by_id), (current, _by_arguments), (current, _by_name), (earlier, _by_id)):
         queues: dict[Hashable, deque[Execution]] = defaultdict(deque)
@@ -91,7 +92,7 @@ def _tool_turn(step: Step | None, execution: Execution | None) -> Turn:
     if error and not text and execution:
         text = execution.failure
     return Turn(
-        role="tool",
+        role=execution.role if execution else "tool",
         text=text,
         span_id=span.span_id if span else step.span_id if step else "",
         time_ns=span.start_ns if span else step.time_ns if step else 0,

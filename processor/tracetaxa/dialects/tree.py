@@ -1,4 +1,4 @@
-"""The tree of a trace, from spans in any order, sent twice, whose parents are missing or go in circles."""
+"""The trees of one trace or several: spans in any order, sent twice, with parents missing or in circles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Tree:
     spans: tuple[Span, ...]
-    """One per span id, in time order; a span comes before spans that start with it and end sooner."""
+    """One per trace and span id, in time order; of spans that start together, those that end later first."""
     parents: tuple[int, ...]
     """Index of each span's parent, -1 where it is not among the spans."""
     downward: tuple[int, ...]
@@ -32,14 +32,17 @@ class Tree:
 
 def build_tree(spans: Sequence[Span]) -> Tree:
     """O(n log n). Of spans with one id, the one that ended last and says most is kept."""
-    distinct: dict[str, Span] = {}
+    distinct: dict[tuple[str, str], Span] = {}
     for span in spans:
-        known = distinct.get(span.span_id)
+        identity = (span.trace_id, span.span_id)
+        known = distinct.get(identity)
         if known is None or _extent(span) > _extent(known):
-            distinct[span.span_id] = span
+            distinct[identity] = span
     ordered = sorted(distinct.values(), key=lambda span: (span.start_ns, -span.end_ns, span.span_id))
-    index = {span.span_id: i for i, span in enumerate(ordered)}
-    parents = [index.get(span.parent_span_id, -1) if span.parent_span_id else -1 for span in ordered]
+    index = {(span.trace_id, span.span_id): i for i, span in enumerate(ordered)}
+    parents = [
+        index.get((span.trace_id, span.parent_span_id), -1) if span.parent_span_id else -1 for span in ordered
+    ]
     return Tree(tuple(ordered), *_downward(parents))
 
 
