@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from genai_spans import Spans, assistant, calls, returns, says, user
 from tracetaxa.analyze.digest import digest
-from tracetaxa.analyze.plain_text import clean, shorten
+from tracetaxa.analyze.plain_text import clean, shorten, truncate
+from tracetaxa.analyze.redact import redact
 from tracetaxa.dialects import read_trace
-from tracetaxa.records import Digest, Span
+from tracetaxa.records import Digest, Feedback, Span, SpanError, Turn
 
 
 def lines(told: Digest) -> list[tuple[str, str]]:
@@ -171,12 +175,12 @@ def test_a_hundred_failures_leave_room_for_the_request() -> None:
 
 
 def test_the_request_is_what_was_asked_in_the_trace_and_not_before() -> None:
-    before = [user("First question " + "a" * 900), assistant("First answer " + "b" * 900)]
-    told = session_of_one_call([*before, user("Second question " + "c" * 500)], "Second answer")
+    before = [user("First question " + "a " * 450), assistant("First answer " + "b " * 450)]
+    told = session_of_one_call([*before, user("Second question" + " c" * 250)], "Second answer")
 
     earlier, asked = (line.text for line in told.lines if line.kind == "user")
 
-    assert asked == "Second question " + "c" * 500
+    assert asked == "Second question" + " c" * 250
     assert " … " in earlier
 
 
@@ -218,12 +222,242 @@ def test_the_empty_trace_has_facts() -> None:
     assert [line.kind for line in digest(read_trace([])).lines] == ["facts"]
 
 
+def test_a_message_of_white_space_is_no_line() -> None:
+    assert [line.kind for line in session_of_one_call([user("Hi")], " \n ").lines] == ["facts", "user"]
+
+
 def test_a_tool_without_a_name_is_a_tool() -> None:
     span = Span(
         "t", "a", "", "execute_tool", "Internal", "s", 0, 1, "Ok", attributes={"gen_ai.tool.name": ""}
     )
 
     assert ("tool", "tool") in lines(digest(read_trace([span])))
+
+
+def test_feedback_is_told_with_its_comment() -> None:
+    def given(name: str, score: float | None = None, label: str = "", comment: str = "") -> Feedback:
+        return Feedback(name, "t", "", "s", name, score, label, comment, "HUMAN", "api", 0)
+
+    feedback = (
+        given("helpful", 0.25),
+        given("quality", label="bad"),
+        given("stars", 1, "poor", "It booked\nthe wrong day, twice. " + "Really. " * 40),
+    )
+    [facts] = digest(replace(read_trace([]), feedback=feedback)).lines
+
+    assert 'feedback stars=1 (poor) "It booked the wrong day, twice. Really. ' in facts.text
+    assert facts.text.endswith('Really.", feedback helpful=0.25, feedback quality=bad')
+    assert len(facts.text) < 400
+
+
+def test_a_loop_of_several_calls_is_one_round_that_says_how_often() -> None:
+    def round_of(i: int) -> list[dict[str, Any]]:
+        return [
+            calls("search", {"q": "lamp"}, f"s{i}"),
+            returns("nothing", f"s{i}"),
+            calls("open", {"page": 1}, f"o{i}", text="Let me look again."),
+            returns("404", f"o{i}"),
+        ]
+
+    told = session(user("Find a lamp"), *[m for i in range(5) for m in round_of(i)], assistant("Sorry"))
+
+    assert lines(told)[1:] == [
+        ("user", "Find a lamp"),
+        ("tool", "search(q=lamp) x5 -> nothing"),
+        ("assistant", "Let me look again. x5"),
+        ("tool", "open(page=1) x5 -> 404"),
+        ("cut", "… 5 times in a row the same: search, assistant, open …"),
+        ("assistant", "Sorry"),
+    ]
+
+
+def test_what_is_said_again_says_so() -> None:
+    answer = "I am an assistant for orders and can only help with orders."
+    told = session(
+        user("Write me a poem"),
+        assistant(answer),
+        user("A short one?"),
+        assistant(answer),
+        user("Ok"),
+        assistant("Bye"),
+    )
+
+    assert [text for kind, text in lines(told) if kind == "assistant"] == [answer, answer + " (again)", "Bye"]
+
+
+def test_calls_of_one_tool_in_a_row_are_one_line() -> None:
+    talk = [
+        m for i in range(4) for m in (calls("order", {"id": f"W{i}"}, f"c{i}"), returns(f"is {i}", f"c{i}"))
+    ]
+    told = session(user("Where are they?"), *talk, assistant("Here."))
+
+    assert lines(told)[2] == ("tool", "order(id=W0 | W1 | W2 | W3) x4 -> is 3")
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        "NO THAT IS WRONG, look properly",
+        "That is not what I wanted?!",
+        "Das funktioniert nicht.",
+        "それはひどいです",
+        "I want you to cancel my order of the red lamp today",  # what was asked first
+    ],
+)
+def test_trouble_is_told_before_other_turns(complaint: str) -> None:
+    talk: list[dict[str, Any]] = [user("Please cancel my order of the red lamp"), assistant("Which one?")]
+    for i in range(60):
+        text = (
+            complaint
+            if i == 30
+            else " ".join(
+                f"{word}{chr(97 + i % 26)}{chr(97 + i // 26)}" for word in ("And", "this", "one", "there")
+            )
+        )
+        reply = "Unfortunately that order has left." if i == 31 else f"Number {i} is of oak, and in stock."
+        talk += [user(text), assistant(reply)]
+    told = session(*talk).text
+
+    assert f"user: {complaint}" in told
+    assert "assistant: Unfortunately that order has left." in told
+
+
+def test_retrievals_are_told_like_calls() -> None:
+    turns = (
+        Turn("user", "Where is it?", "a", 1),
+        Turn("retrieval", "Page 3: on the shelf", "b", 2, "manual", "where is it"),
+        Turn("assistant", "On the shelf.", "c", 3),
+    )
+    told = digest(replace(read_trace([]), turns=turns))
+
+    assert lines(told)[2] == ("tool", "retrieval manual(where is it) -> Page 3: on the shelf")
+    assert told.lines[2].span_id == "b"
+
+
+def test_a_budget_of_tokens_is_fewer_characters_where_characters_are_wide() -> None:
+    told = session_of_one_call([user("画面が壊れていて使えません。" * 200)], "返品できます。" * 100)
+
+    assert 400 < len(told.text) < 700
+
+
+# -------------------------------------------------------------------------------------------- what no cut parts
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"
+PEM = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEow1+abXyz09/" * 40 + "\n-----END RSA PRIVATE KEY-----"
+SECRETS = [
+    ("", "jane.doe+shop@mail.example.co.uk"),
+    ("", "+49 170 1234567"),
+    ("", "(555) 010-4477"),
+    ("", "01 23 45 67 89"),
+    ("", "4242 4242 4242 4242"),
+    ("", "3782-822463-10005"),
+    ("", "DE89 3704 0044 0532 0130 00"),
+    ("", "GB82 WEST 1234 5698 7654 32"),
+    ("", "sk-proj-abcDEF123456_7890-xyzXYZ"),
+    ("", "AKIAIOSFODNN7EXAMPLE"),
+    ("", JWT),
+    ("", PEM),
+    ("Authorization: Bearer ", "abcdef0123456789abcdef"),
+    ("my phone number is ", "5550104477"),
+    ("api_key=", "hunter2hunter2"),
+    ("postgres://admin:", "s3cr,et;pa@"),
+]
+PIECE = 6
+"""So many characters of a secret in a row, or more, must not be left."""
+
+prose = st.lists(
+    st.sampled_from(
+        ["the", "order", "was", "wrong,", "please", "check.", "日本語の", "é", "3", "x" * 40, '{"a":"b"}']
+    ),
+    max_size=30,
+).map(" ".join)
+
+
+def pieces(secret: str) -> set[str]:
+    return {secret[i : i + PIECE] for i in range(len(secret) - PIECE + 1)}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(SECRETS),
+    prose,
+    prose,
+    st.sampled_from([" ", "\n", '"', " ("]),
+    st.sampled_from([" ", ") ", '", "']),
+)
+def test_no_cut_leaves_a_piece_of_a_secret(
+    planted: tuple[str, str], before: str, after: str, left: str, right: str
+) -> None:
+    name, secret = planted
+    text = before + left + name + secret + right + after
+    parts = pieces(clean(secret)) | pieces(secret)
+    whole = redact(clean(text)) + redact(text)
+    assume(not any(piece in whole for piece in parts))
+
+    for limit in [*range(1, len(text) + 3, 1 + len(text) // 30), len(before) + 10]:
+        for cut in (shorten(text, limit), shorten(text, limit, ends=False), truncate(text, limit)):
+            assert len(cut) <= limit + 1
+            redacted = redact(cut)
+            assert [piece for piece in parts if piece in redacted] == []
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.sampled_from(SECRETS), prose, prose, st.integers(16, 500), st.booleans())
+def test_no_digest_leaves_a_piece_of_a_secret(
+    planted: tuple[str, str], before: str, after: str, max_tokens: int, long: bool
+) -> None:
+    name, secret = planted
+    text = f"{before} {name}{secret} {after}" + " and so on" * (1800 if long else 0)
+    parts = pieces(clean(secret)) | pieces(secret)
+    whole = redact(clean(text))
+    assume(not any(piece in whole for piece in parts))
+    turns = (
+        Turn("user", text, "a", 1),
+        Turn("tool", text, "b", 2, "look_up", json.dumps({"note": text})),
+        Turn("tool", text, "c", 3, "look_up", text, error=True),
+        Turn("retrieval", text, "d", 4, "", text),
+        Turn("assistant", text, "e", 5),
+        Turn("user", text, "f", 6),
+    )
+    feedback = (Feedback("1", "t", "", "a", "thumbs", 0, "", text, "HUMAN", "api", 0),)
+    errors = (SpanError("c", "look_up", text),)
+    trace = replace(read_trace([]), turns=turns, feedback=feedback, errors=errors)
+
+    for line in digest(trace, max_tokens).lines:
+        redacted = redact(line.text)
+        assert [piece for piece in parts if piece in redacted] == []
+
+
+CHARACTERS = [
+    "e\u0301",
+    "👩‍👩‍👧‍👦",
+    "👍🏽",
+    "🇩🇪",
+    "각",
+    "\u1100\u1161\u11a8",
+    "क्षि",
+    "ก็",
+    "กำ",
+    "❤️",
+    "1️⃣",
+    "a\u0308\u0304",
+]
+
+
+@pytest.mark.parametrize("character", CHARACTERS)
+def test_no_cut_parts_what_a_person_sees_as_one_character(character: str) -> None:
+    text = character * 20
+    whole = {character * i for i in range(21)}
+
+    for limit in range(1, len(text)):
+        for cut in (shorten(text, limit), shorten(text, limit, ends=False), truncate(text, limit)):
+            assert {part.strip() for part in cut.split("…")} <= whole
+
+
+def test_a_text_longer_than_what_is_read_of_it_is_cut_between_words() -> None:
+    text = "\x1b[31m" + "\n" * 30_000 + "word " * 20_000 + "\n" * 30_000 + "end"
+
+    assert shorten(text, 40) == "word word word word word … word end"
 
 
 # ------------------------------------------------------------------------------------------------ plain text
@@ -236,6 +470,7 @@ def test_a_tool_without_a_name_is_a_tool() -> None:
         ("  a \n\t b  ", 10, "a b"),
         ("abcdefghijklmnopqrstuvwxyz", 12, "abcdef … xyz"),
         ("abcdefghijklmnopqrstuvwxyz", 5, "abcd…"),
+        ("Please cancel the order of yesterday", 30, "Please cancel the … yesterday"),
         ("abc", 1, "…"),
         ("abc", 0, ""),
         ("abc", -5, ""),

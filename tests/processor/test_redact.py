@@ -39,6 +39,8 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"
         ("api_key=hunter2hunter2", "api_key=[key]"),
         ('"password": "correct horse"', '"password": "[key] horse"'),
         ("postgres://admin:s3cret@db/x", "postgres://[key]@db/x"),
+        ("+49 170 1234567 4242 4242 4242 4242", "[phone] [card]"),
+        (JWT[:40], "[key]"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "[key]"),
     ],
 )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
+from tracetaxa.analyze import cutting
+
 ELLIPSIS = "…"
+_CONTEXT = 9000
+"""Characters around a cut that say whether it is inside a secret: a private key may be so long."""
 
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
@@ -30,19 +34,59 @@ def clean(text: str) -> str:
 def shorten(text: str, limit: int, *, ends: bool = True) -> str:
     """Clean text of at most `limit` characters. What is taken out leaves an ellipsis.
 
-    It is taken from the middle, or with `ends=False` from the end, where the end says little (JSON).
+    It is taken from the middle, or with `ends=False` from the end, where the end says little (JSON). No cut
+    falls inside a visible character or inside what `redact` hides: that is kept or left out whole.
     """
     if limit < 1:
         return ""
-    margin = 4 * limit + 64
+    margin = _margin(limit)
     if len(text) > 2 * margin:  # the middle of a long text is not even cleaned
-        head, tail = clean(text[:margin]), clean(text[-margin:])
+        head, tail = _cleaned_head(text, limit), _cleaned_tail(text, limit)
     else:
         head = tail = clean(text)
-        if len(head) <= limit:
+    return _cut(head, tail, limit, ends)
+
+
+def shorten_clean(text: str, limit: int, *, ends: bool = True) -> str:
+    """`shorten` for text that is clean."""
+    return text if len(text) <= limit else _cut(text, text, limit, ends) if limit > 0 else ""
+
+
+def _cut(head: str, tail: str, limit: int, ends: bool) -> str:
+    if len(head) <= limit:
+        return head
+    rear = (limit - 3) // 3
+    if rear >= 1 and ends:
+        front = head[: cutting.back(head, limit - 3 - rear)].rstrip()
+        end = tail[cutting.forward(tail, len(tail) - rear) :].lstrip()
+        if front and end:
+            return f"{front} {ELLIPSIS} {end}"
+    return head[: cutting.back(head, limit - 1)].rstrip() + ELLIPSIS
+
+
+def truncate(text: str, limit: int) -> str:
+    """Text as it is, of at most `limit` characters and an ellipsis for the rest; cut as by `shorten`."""
+    return text if len(text) <= limit else text[: cutting.back(text, limit)] + ELLIPSIS
+
+
+def _margin(limit: int) -> int:
+    return 4 * limit + _CONTEXT
+
+
+def _cleaned_head(text: str, limit: int) -> str:
+    """Clean text from the beginning, so much that what stands at `limit` is known with what follows it."""
+    size = _margin(limit)
+    while True:
+        head = clean(text[:size])
+        if len(head) >= limit + _CONTEXT // 2 or size >= len(text):
             return head
-    back = (limit - 3) // 3
-    if back < 1 or not ends:
-        return head[: limit - 1].rstrip() + ELLIPSIS
-    front = limit - 3 - back
-    return f"{head[:front].rstrip()} {ELLIPSIS} {tail[-back:].lstrip()}"
+        size *= 4
+
+
+def _cleaned_tail(text: str, limit: int) -> str:
+    size = _margin(limit)
+    while True:
+        tail = clean(text[-size:])
+        if len(tail) >= limit + _CONTEXT // 2 or size >= len(text):
+            return tail
+        size *= 4
