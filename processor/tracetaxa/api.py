@@ -6,16 +6,21 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tracetaxa.analyze.document import rfc3339
+from tracetaxa.assemble.feedback import load_feedback, load_session_feedback
 from tracetaxa.config import parse_analysis
-from tracetaxa.errors import ConfigError, NotFound, StoreUnavailable, TracetaxaError
+from tracetaxa.errors import ConfigError, MalformedRequest, NotFound, StoreUnavailable, TracetaxaError
+from tracetaxa.feedback import FeedbackInvalid, items_of, parse_feedback
 from tracetaxa.jobs import RunRequest, parse_time, result_json, run_request
-from tracetaxa.records import ReportRow, RunRow
+from tracetaxa.records import Feedback, ReportRow, RunRow
 from tracetaxa.report.html import content_security_policy, render_html, render_index
 from tracetaxa.web import Guarded
 
@@ -26,12 +31,14 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tracetaxa.config import Config
+    from tracetaxa.jobs import StillOpen
     from tracetaxa.store.database import ClickHouse
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1 << 20
 RUNS_LISTED = 200
+_DAY_NS = 86_400 * 10**9
 _PAGE_HEADERS = {
     "Content-Security-Policy": f"{content_security_policy()}; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -43,11 +50,11 @@ def create_api(
     config: Config,
     db: ClickHouse,
     status: Callable[[], Awaitable[dict[str, Any]]],
-    open_traces: Callable[[], Awaitable[int]],
+    still_open: StillOpen,
     token: str | None,
 ) -> ASGIApp:
-    """`status` answers /v1/status; `open_traces` counts traces that no analysis can see yet."""
-    api = _Api(config, db, status, open_traces)
+    """`status` answers /v1/status; `still_open` counts what no analysis can see yet."""
+    api = _Api(config, db, status, still_open)
     routes = [
         Route("/", api.index),
         Route("/reports/{run_id}", api.report_page),
@@ -56,6 +63,8 @@ def create_api(
         Route("/v1/runs", api.start_run, methods=["POST"]),
         Route("/v1/runs/{run_id}", api.run),
         Route("/v1/runs/{run_id}/report", api.report),
+        Route("/v1/feedback", api.feedback, methods=["GET"]),
+        Route("/v1/feedback", api.give_feedback, methods=["POST"]),
     ]
     handlers: dict[Any, Any] = {TracetaxaError: _error, Exception: _unexpected}
     return Guarded(Starlette(routes=routes, exception_handlers=handlers), token)
@@ -67,12 +76,12 @@ class _Api:
         config: Config,
         db: ClickHouse,
         status: Callable[[], Awaitable[dict[str, Any]]],
-        open_traces: Callable[[], Awaitable[int]],
+        still_open: StillOpen,
     ) -> None:
         self._config = config
         self._db = db
         self._status = status
-        self._open_traces = open_traces
+        self._still_open = still_open
         self._one_run_at_a_time = asyncio.Lock()
 
     async def index(self, request: Request) -> Response:
@@ -109,6 +118,49 @@ class _Api:
         document: dict[str, Any] = json.loads(found[0].document)
         return document
 
+    async def feedback(self, request: Request) -> Response:
+        """What is stored on the trace `?trace_id=` and its spans, or on the session `?session_id=` itself."""
+        trace_id = request.query_params.get("trace_id", "").lower()
+        session_id = request.query_params.get("session_id", "")
+        if bool(trace_id) == bool(session_id):
+            raise MalformedRequest("ask with one of trace_id and session_id")
+        if trace_id:
+            found = (await load_feedback(self._db, [trace_id])).get(trace_id, [])
+        else:
+            found = (await load_session_feedback(self._db, [session_id])).get(session_id, [])
+        return JSONResponse({"feedback": [_feedback_json(given) for given in found]})
+
+    async def give_feedback(self, request: Request) -> Response:
+        """Store what is good, say what is wrong with the rest.
+
+        200 when nothing was refused, 400 when nothing was accepted, otherwise 207. Answers `accepted`,
+        `feedback_ids` (one an item, null for a refused one) and `refused` (`index` and `error`).
+        """
+        body = await _json_body(request)
+        now_ns = time.time_ns()
+        oldest_ns = now_ns - self._config.store.retention_days * _DAY_NS
+        try:
+            items = items_of(body)
+        except FeedbackInvalid as error:
+            raise MalformedRequest(str(error)) from error
+        accepted: list[Feedback] = []
+        ids: list[str | None] = []
+        refused: list[dict[str, Any]] = []
+        for index, item in enumerate(items):
+            try:
+                given = parse_feedback(item, "api", now_ns, oldest_ns=oldest_ns)
+            except FeedbackInvalid as error:
+                ids.append(None)
+                refused.append({"index": index, "error": str(error)})
+            else:
+                ids.append(given.feedback_id)
+                accepted.append(given)
+        await self._db.insert("feedback", accepted)
+        return JSONResponse(
+            {"accepted": len(accepted), "feedback_ids": ids, "refused": refused},
+            status_code=200 if not refused else 207 if accepted else 400,
+        )
+
     async def start_run(self, request: Request) -> Response:
         """Run an analysis. Answers lines of JSON: progress, then `{"result": …}` or `{"error": …}`.
 
@@ -127,9 +179,8 @@ class _Api:
         async def work() -> None:
             try:
                 async with self._one_run_at_a_time:
-                    still_open = await self._open_traces()
                     run = await run_request(
-                        self._config, self._db, wanted, still_open=still_open, progress=progress
+                        self._config, self._db, wanted, still_open=self._still_open, progress=progress
                     )
                 lines.put_nowait({"result": result_json(run)})
             except TracetaxaError as error:
@@ -165,18 +216,26 @@ _RUN_FIELDS = {
 _KIND_NAMES = {str: "text", int: "a whole number", dict: "an object"}
 
 
-async def _run_request(request: Request) -> RunRequest:
-    if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
-        raise ConfigError("send the request as application/json")
+async def _json_body(request: Request) -> Any:
+    """Raises MalformedRequest.
+
+    Only application/json: a browser asks before it sends that for a page from elsewhere, and is not allowed.
+    """
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise MalformedRequest("send the request as application/json")
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise ConfigError(f"the request is larger than {MAX_BODY_BYTES} bytes")
+            raise MalformedRequest(f"the request is larger than {MAX_BODY_BYTES} bytes")
     try:
-        values = json.loads(body)
-    except ValueError as error:
-        raise ConfigError(f"the request is not JSON: {error}") from error
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(f"the request is not JSON: {error}") from error
+
+
+async def _run_request(request: Request) -> RunRequest:
+    values = await _json_body(request)
     if not isinstance(values, dict) or "analysis" not in values:
         raise ConfigError('the request must be an object with at least {"analysis": NAME}')
     for name, value in values.items():
@@ -199,12 +258,17 @@ async def _run_request(request: Request) -> RunRequest:
     )
 
 
+def _feedback_json(given: Feedback) -> dict[str, Any]:
+    values = asdict(given)
+    return values | {"given_at": rfc3339(values.pop("given_at_ns"))}
+
+
 async def _error(request: Request, error: Exception) -> Response:
     if isinstance(error, NotFound):
         code = 404
     elif isinstance(error, StoreUnavailable):
         code = 503
-    elif isinstance(error, TracetaxaError) and error.exit_code == 2:
+    elif isinstance(error, MalformedRequest) or (isinstance(error, TracetaxaError) and error.exit_code == 2):
         code = 400
     else:
         code = 500
