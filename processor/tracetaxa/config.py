@@ -115,6 +115,13 @@ class AssemblyConfig(Section):
     """A trace without a root closes after this long without a new span."""
     max_trace_seconds: Positive = 3600.0
     """A trace closes this long after its first span at the latest."""
+    session_idle_seconds: Positive = 1800.0
+    """A session closes this long after the last span of its closed traces arrived; a later trace opens it
+    again. Longer than a trace takes to close, and as long as users pause."""
+    max_session_traces: int = Field(default=200, ge=1, le=2000)
+    """Of a session with more traces the newest are kept; more costs memory."""
+    max_session_spans: int = Field(default=20_000, ge=1)
+    """Of a session whose traces have more spans the newest traces are kept; more costs memory."""
     tick_seconds: Positive = 1.0
     """How often closed traces are looked for."""
     batch_traces: int = Field(default=500, ge=1, le=2000)
@@ -186,12 +193,12 @@ class FilterConfig(Section):
     attributes: dict[str, str] = {}
     """Only traces whose attributes have these values."""
     where: str = ""
-    """A ClickHouse condition over the columns of `traces`."""
+    """A ClickHouse condition over the columns of `traces`, or of `sessions` when that is the unit."""
 
 
 class SampleConfig(Section):
     size: int = Field(default=1000, ge=1)
-    """Traces that the engine reads; the report speaks for all traces of the window, with intervals."""
+    """Traces (or sessions) that the engine reads; the report speaks for all of the window, with intervals."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """The same seed takes the same sample."""
 
@@ -243,8 +250,11 @@ class AnalysisConfig(Section):
     """Part of the attribute names: `tracetaxa.<name>.category`."""
     instructions: str = "What are users asking the agent to do?"
     """The question, in plain words."""
+    unit: Literal["trace", "session"] = "trace"
+    """What is read, counted and labelled: each trace, or each session, whose traces then share its label.
+    Traces without a session id are in no session."""
     agent_only: bool = True
-    """Leave out traces without agent or model spans."""
+    """Leave out traces (or sessions) without agent or model spans."""
     window: Duration = "24h"
     """How far back a run looks when it is not told."""
     filter: FilterConfig = FilterConfig()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,11 +19,12 @@ from tracetaxa.analyze.local.engine import LocalEngine
 from tracetaxa.analyze.model.engine import ModelEngine
 from tracetaxa.analyze.redact import redact_row
 from tracetaxa.analyze.run import Job, run_analysis
+from tracetaxa.analyze.sample import source_of
 from tracetaxa.config import AnalysisConfig, Config, duration_seconds, parse_analysis
 from tracetaxa.errors import ConfigError, EngineUnavailable, QueryFailed, QueryRefused
 from tracetaxa.llm.chat import OpenAIChat
 from tracetaxa.llm.embed import embedder_name, load_embedder
-from tracetaxa.llm.prices import ModelPrice, cost_usd
+from tracetaxa.llm.prices import ModelPrice, cost_usd, price_table
 from tracetaxa.protocols import no_progress
 from tracetaxa.records import Selection
 from tracetaxa.store.guard import Guard
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from tracetaxa.store.database import ClickHouse
 
 
+StillOpen = Callable[[str], Awaitable[int]]
+"""Unit (`trace` or `session`) → how many of them no analysis can see yet."""
 LATEST_NS = 2**63 - 1
 """Times are 64-bit nanoseconds since 1970."""
 
@@ -144,11 +148,26 @@ def _overrides(config: Config) -> Mapping[str, ModelPrice]:
     return {name: ModelPrice(price.input, price.output) for name, price in config.llm.prices.items()}
 
 
+def describe_prices(config: Config) -> str:
+    """Which price table is in use, of what date, and how many prices the configuration sets."""
+    table = price_table()
+    newest = f", newest price of {table.newest.isoformat()}" if table.newest else ""
+    own = len(config.llm.prices)
+    return f"genai-prices {table.version}{newest}" + (f"; {own} set by llm.prices" if own else "")
+
+
 def trace_price(config: Config, usage: Usage) -> float | None:
-    """US dollars of one model's tokens in a trace; None when the price is unknown."""
-    return cost_usd(
-        usage.model, usage.provider, usage.input_tokens, usage.output_tokens, overrides=_overrides(config)
+    """US dollars of one model call: by the configured or listed price, else as its span says, else None."""
+    priced = cost_usd(
+        usage.model,
+        usage.provider,
+        usage.input_tokens,
+        usage.output_tokens,
+        cached_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        overrides=_overrides(config),
     )
+    return usage.stated_usd if priced is None else priced
 
 
 def _on_loopback(url: str | None) -> bool:
@@ -182,7 +201,12 @@ def _updated(analysis: AnalysisConfig, request: RunRequest) -> AnalysisConfig:
 
 
 async def run_request(
-    config: Config, db: ClickHouse, request: RunRequest, *, still_open: int, progress: Progress = no_progress
+    config: Config,
+    db: ClickHouse,
+    request: RunRequest,
+    *,
+    still_open: StillOpen,
+    progress: Progress = no_progress,
 ) -> RunRow:
     """Run one analysis to its end.
 
@@ -203,9 +227,11 @@ async def run_request(
             seed=analysis.sample.seed,
             config=_identity(analysis, engine),
             labeller="llm" if name == "openai" else "local",
+            prices=describe_prices(config),
             max_abstained=analysis.max_abstained,
         )
-        return await run_analysis(db, engine, job, redact=redact, still_open=still_open, progress=progress)
+        open_now = await still_open(selection.unit)
+        return await run_analysis(db, engine, job, redact=redact, still_open=open_now, progress=progress)
     finally:
         await engine.close()
 
@@ -231,7 +257,7 @@ async def check_where(db: ClickHouse, analysis: AnalysisConfig) -> str:
 
     try:
         where = await asyncio.to_thread(checked)
-        await db.rows("check_where", where=where)
+        await db.rows("check_where", source=source_of(analysis.unit), where=where)
     except (QueryFailed, QueryRefused) as error:
         raise ConfigError(f"analysis {analysis.name}, filter.where: {error}") from error
     return where
@@ -249,6 +275,7 @@ async def _selection(db: ClickHouse, analysis: AnalysisConfig, start_ns: int, en
         feedback_below=analysis.filter.feedback_below,
         attributes=analysis.filter.attributes,
         where=where,
+        unit=analysis.unit,
     )
 
 

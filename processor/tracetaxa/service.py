@@ -17,30 +17,38 @@ from starlette.routing import Route
 
 from tracetaxa import __version__
 from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.plain_text import truncate
 from tracetaxa.api import create_api
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
+from tracetaxa.assemble.rows import ToRow
+from tracetaxa.assemble.sessions import Limits, SessionAssembler
 from tracetaxa.config import Config, split_endpoint
-from tracetaxa.dialects import read_trace
+from tracetaxa.dialects import read_session, read_trace
 from tracetaxa.errors import ConfigError, StoreError
 from tracetaxa.jobs import trace_price
-from tracetaxa.receive import GroupCommit, GrpcReceiver, Rejected, TraceService
+from tracetaxa.receive import LOGS, TRACES, ExportService, GroupCommit, GrpcReceiver, Rejected, Room
 from tracetaxa.store.database import ClickHouse, statement
 from tracetaxa.store.dsn import parse_dsn
 from tracetaxa.store.migrate import migrate
 from tracetaxa.store.sql_endpoint import create_app as create_sql_app
 from tracetaxa.web import WebServer, is_loopback
-from tracetaxa_exporter.clickhouse import SpanWriter, create_tables, set_retention
+from tracetaxa_exporter.clickhouse import LogWriter, SpanWriter, create_tables, set_retention
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
+    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from tracetaxa.jobs import StillOpen
+
 log = logging.getLogger(__name__)
 
 DAY_SECONDS = 86_400
+SESSION_TICKS = 100
+"""Quiet sessions are looked for this often within the time that they must be quiet for."""
 HEALTH_SECONDS = 5.0
 """A database that does not answer the health check within this long counts as not working."""
 
@@ -114,13 +122,37 @@ def make_assembler(config: Config, store: ClickHouse) -> Assembler:
     return Assembler(
         store,
         read_trace,
-        partial(digest, max_tokens=assembly.digest_tokens),
-        partial(trace_price, config),
+        _to_row(config),
         ClosingRules(assembly.idle_seconds, assembly.orphan_idle_seconds, assembly.max_trace_seconds),
         tick_seconds=assembly.tick_seconds,
         batch_traces=assembly.batch_traces,
-        max_text_chars=assembly.max_text_chars,
     )
+
+
+def make_session_assembler(config: Config, store: ClickHouse) -> SessionAssembler:
+    assembly = config.assembly
+    return SessionAssembler(
+        store,
+        read_session,
+        _to_row(config),
+        idle_seconds=assembly.session_idle_seconds,
+        tick_seconds=max(assembly.tick_seconds, assembly.session_idle_seconds / SESSION_TICKS),
+        limits=Limits(assembly.max_session_traces, assembly.max_session_spans),
+    )
+
+
+def _to_row(config: Config) -> ToRow:
+    assembly = config.assembly
+    return ToRow(
+        partial(digest, max_tokens=assembly.digest_tokens),
+        partial(trace_price, config),
+        partial(truncate, limit=assembly.max_text_chars),
+    )
+
+
+async def count_open(assembler: Assembler, sessions: SessionAssembler, unit: str) -> int:
+    """Traces, or sessions, that no analysis can see yet."""
+    return await (sessions.open_sessions() if unit == "session" else assembler.open_traces())
 
 
 class Service:
@@ -132,8 +164,9 @@ class Service:
         self._token = read_token(config)
         check_exposure(config, self._token)
         self._started_ns = time.time_ns()
-        self._traces: TraceService | None = None
+        self._exports: tuple[ExportService[Any, Any], ...] = ()
         self._assembler: Assembler | None = None
+        self._sessions: SessionAssembler | None = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -143,7 +176,9 @@ class Service:
             stack.push_async_callback(asyncio.to_thread, store.close)
             assembler = self._assembler = make_assembler(self.config, store)
             await stack.enter_async_context(_background(assembler.run))
-            await self._start_web(stack, store, assembler)
+            sessions = self._sessions = make_session_assembler(self.config, store)
+            await stack.enter_async_context(_background(sessions.run))
+            await self._start_web(stack, store, partial(count_open, assembler, sessions))
             if self.config.receiver.enabled:
                 await self._start_receiver(stack, store)
             if store.ownership is not None:
@@ -152,19 +187,25 @@ class Service:
 
     async def _start_receiver(self, stack: contextlib.AsyncExitStack, store: ClickHouse) -> None:
         receiver = self.config.receiver
-        # Older spans would be dropped as they are stored: their senders are told instead.
-        writer = SpanWriter(store.connect(), max_age_seconds=self.config.store.retention_days * DAY_SECONDS)
-        commit: GroupCommit[ExportTraceServiceRequest, Rejected] = GroupCommit(
-            writer.write,
+        # Older rows would be dropped as they are stored: their senders are told instead.
+        max_age_seconds = self.config.store.retention_days * DAY_SECONDS
+        spans = SpanWriter(store.connect(), max_age_seconds=max_age_seconds)
+        logs = LogWriter(store.connect(), max_age_seconds=max_age_seconds)
+        group_commit = partial(
+            GroupCommit,
             linger_ms=receiver.linger_ms,
-            max_batch_spans=receiver.max_batch_spans,
-            max_in_flight_mib=receiver.max_in_flight_mib,
+            max_batch_items=receiver.max_batch_spans,
+            room=Room(receiver.max_in_flight_mib),
             retry_after_seconds=receiver.retry_after_seconds,
         )
-        stack.push_async_callback(commit.drain, receiver.shutdown_seconds)
-        traces = self._traces = TraceService(commit)
+        span_commit: GroupCommit[ExportTraceServiceRequest, Rejected]
+        log_commit: GroupCommit[ExportLogsServiceRequest, Rejected]
+        span_commit = group_commit(spans.write, items=TRACES.items)
+        log_commit = group_commit(logs.write, items=LOGS.items)
+        stack.push_async_callback(_drain, (span_commit, log_commit), receiver.shutdown_seconds)
+        self._exports = (ExportService(TRACES, span_commit), ExportService(LOGS, log_commit))
         grpc = GrpcReceiver(
-            traces,
+            self._exports,
             endpoint=receiver.grpc.endpoint,
             max_recv_msg_size_mib=receiver.grpc.max_recv_msg_size_mib,
         )
@@ -172,10 +213,10 @@ class Service:
         stack.push_async_callback(grpc.shutdown, receiver.shutdown_seconds)
 
     async def _start_web(
-        self, stack: contextlib.AsyncExitStack, store: ClickHouse, assembler: Assembler
+        self, stack: contextlib.AsyncExitStack, store: ClickHouse, still_open: StillOpen
     ) -> None:
         config = self.config
-        api = create_api(config, store, partial(self.status, store), assembler.open_traces, self._token)
+        api = create_api(config, store, partial(self.status, store), still_open, self._token)
         servers = {"api": WebServer(api, config.api.endpoint, "api.endpoint")}
         if config.sql.enabled and store.dsn.embedded:
             sql = create_sql_app(
@@ -200,7 +241,8 @@ class Service:
         """`GET /v1/status`; its shape is a contract."""
         counts = (await store.rows("status"))[0]
         assembler = self._assembler
-        errors = [part.last_error for part in (self._traces, assembler) if part and part.last_error]
+        parts = (*self._exports, assembler, self._sessions)
+        errors = [part.last_error for part in parts if part and part.last_error]
         return {
             "version": __version__,
             "uptime_seconds": (time.time_ns() - self._started_ns) // 10**9,
@@ -221,6 +263,10 @@ class Service:
         if self.config.receiver.enabled and "grpc" not in self.endpoints:
             return JSONResponse({"status": "starting"}, status_code=503)
         return JSONResponse({"status": "ok"})
+
+
+async def _drain(commits: Sequence[GroupCommit[Any, Any]], deadline_seconds: float) -> None:
+    await asyncio.gather(*(commit.drain(deadline_seconds) for commit in commits))
 
 
 @contextlib.asynccontextmanager

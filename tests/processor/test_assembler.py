@@ -11,6 +11,7 @@ import pytest
 from otlp import CHAT, START_NS, request, span
 from tracetaxa.analyze.digest import digest
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
+from tracetaxa.assemble.rows import ToRow
 from tracetaxa.dialects import read_trace
 from tracetaxa.records import TraceRow
 from tracetaxa_exporter.clickhouse import SpanWriter
@@ -32,7 +33,9 @@ def assembler(store: ClickHouse, **rules: float) -> Assembler:
     closing = ClosingRules(
         **({"idle_seconds": 0.0, "orphan_idle_seconds": 0.0, "max_trace_seconds": NEVER} | rules)
     )
-    return Assembler(store, read_trace, partial(digest, max_tokens=400), flat_price, closing, batch_traces=2)
+    return Assembler(
+        store, read_trace, ToRow(partial(digest, max_tokens=400), flat_price), closing, batch_traces=2
+    )
 
 
 def write(store: ClickHouse, *spans: Span) -> None:

@@ -27,6 +27,7 @@ def test_built_in_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert config.store.dsn == "chdb://./tracetaxa-data"
     assert config.receiver.grpc.endpoint == "127.0.0.1:4317"
     assert config.analysis("anything").instructions == "What are users asking the agent to do?"
+    assert config.analysis("anything").unit == "trace"
 
 
 def test_a_file_and_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +56,9 @@ def test_the_sidecar_profile_moves_ports_but_not_those_that_are_set(tmp_path: Pa
         ("analyses: [{attributes: [{name: x, type: enum}]}]", "an enum needs them"),
         ("analyses: [{attributes: [{name: x, type: string}, {name: x, type: number}]}]", "the same name"),
         ("analyses: [{sample: {seed: -1}}]", "greater than or equal to 0"),
+        ("analyses: [{unit: conversation}]", r"analyses\.0\.unit: .*'trace' or 'session'"),
+        ("assembly: {session_idle_seconds: 0}", r"assembly\.session_idle_seconds: .*greater than 0"),
+        ("assembly: {max_session_traces: 0}", r"assembly\.max_session_traces: .*greater than or equal to 1"),
         ("api: {endpoint: '8080'}", "not host:port"),
         ("store: [", "not valid YAML"),
         ("just text", "must hold sections"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -22,6 +22,7 @@ from tracetaxa.records import (
     ReportRow,
     RunRow,
     Selection,
+    SessionRow,
     Spend,
     Taxonomy,
     TaxonomyRow,
@@ -307,3 +308,128 @@ def test_record_types_are_read_back(store: ClickHouse) -> None:
     assert (labels[0].evidence, labels[0].evidence_span_id) == ("refund number 0", "aa")
     with store.reader() as client:
         assert client.query("SELECT count() FROM report_categories").result_rows == [(3,)]
+
+
+# ------------------------------------------------------------------------------------------------- sessions
+
+BY_SESSION = Selection(START_NS, START_NS + 10**12, unit="session")
+
+
+def sessions(count: int, traces_each: int = 3) -> tuple[list[SessionRow], list[TraceRow]]:
+    """Every fifth session asks for a refund; its traces are a second apart, in services of their own."""
+    rows: list[SessionRow] = []
+    members: list[TraceRow] = []
+    for i in range(count):
+        ids = tuple(f"s{i:03}-{n}" for n in range(traces_each))
+        members += [
+            trace_row(
+                trace_id, session_id=f"s{i:03}", start_ns=START_NS + i + n * 10**9, service_name=f"shop{n}"
+            )
+            for n, trace_id in enumerate(ids)
+        ]
+        refund = i % 5 == 0
+        whole = trace_row(
+            ids[0],
+            session_id=f"s{i:03}",
+            start_ns=START_NS + i,
+            revision=4,
+            request=f"refund number {i}" if refund else f"where is order {i}",
+            status="Error" if refund else "Unset",
+        )
+        values = {field.name: getattr(whole, field.name) for field in fields(TraceRow)}
+        rows.append(SessionRow(**values, trace_ids=ids))
+    return rows, members
+
+
+def analyse_sessions(store: ClickHouse, count: int, engine: ScriptedEngine, **changes: Any) -> RunRow:
+    rows, members = sessions(count)
+    asyncio.run(store.insert("sessions", rows))
+    return analyse(store, members, engine, **({"selection": BY_SESSION} | changes))
+
+
+def test_a_verdict_on_a_session_labels_every_trace_of_it(store: ClickHouse) -> None:
+    run = analyse_sessions(store, 10, ScriptedEngine())
+    assert (run.status, run.traces_selected, run.traces_sampled, run.traces_labelled) == (
+        "complete",
+        10,
+        10,
+        10,
+    )
+    assert read(
+        store, "SELECT Category, count(), uniq(SessionId) FROM trace_labels_current GROUP BY 1 ORDER BY 1"
+    ) == [
+        ("Order tracking", 24, 8),
+        ("Refunds", 6, 2),
+    ]
+    labels = asyncio.run(store.records("labels_of_trace", LabelRow, trace_id="s005-2"))
+    (label,) = labels
+    assert (label.session_id, label.category_id, label.subcategory_id) == ("s005", "refunds", "refunds__late")
+    assert (label.evidence, label.evidence_span_id, label.revision) == ("refund number 5", "aa", 4)
+    # Start and service are those of the trace itself, so that panels find it where it was.
+    assert (label.trace_start_ns, label.service_name) == (START_NS + 5 + 2 * 10**9, "shop2")
+
+
+def test_a_report_on_sessions_counts_each_once(store: ClickHouse) -> None:
+    run = analyse_sessions(store, 10, ScriptedEngine(), still_open=2)
+    assert read(
+        store,
+        "SELECT CategoryId, Traces, Sampled, Share, ErrorRate FROM report_categories WHERE Level = 1 ORDER BY 1",
+    ) == [
+        ("refunds", 2, 2, 0.2, 1.0),
+        ("tracking", 8, 8, 0.8, 0.0),
+    ]
+    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    document = json.loads(report.document)
+    assert document["unit"] == "session"
+    assert document["population"]["selected"] == 10
+    assert document["categories"][0]["examples"][0]["session_id"].startswith("s00")
+    prose = " ".join([document["summary"], *document["key_points"]])
+    assert "All 10 sessions were read and fall into 2 categories." in prose
+    assert "2 sessions were still open and are not counted." in prose
+    assert "traces" not in prose
+
+
+def test_sessions_are_sampled_with_weights(store: ClickHouse) -> None:
+    engines = [ScriptedEngine(), ScriptedEngine()]
+    run = analyse_sessions(store, 60, engines[0], sample_size=20)
+    assert (run.traces_selected, run.traces_sampled) == (60, 20)
+    assert read(store, "SELECT count(), uniq(TraceId), min(Weight), max(Weight) FROM run_samples") == [
+        (20, 20, 3.0, 3.0)
+    ]
+    assert read(store, "SELECT count() FROM trace_labels_current") == [(60,)]
+    assert all(isinstance(row, SessionRow) for row in engines[0].seen)
+    analyse_sessions(store, 60, engines[1], sample_size=20, config='{"again": 1}')
+    assert [row.trace_id for row in engines[1].seen] == [row.trace_id for row in engines[0].seen]
+
+
+def test_filters_are_on_the_session(store: ClickHouse) -> None:
+    counts = {
+        filters: analyse_sessions(
+            store, 10, ScriptedEngine(), selection=replace(BY_SESSION, **dict([filters]))
+        ).traces_selected
+        for filters in [
+            ("status", "Error"),
+            ("where", "length(TraceIds) > 3"),
+            ("where", "has(TraceIds, 's007-2')"),
+            ("end_ns", START_NS + 5),
+        ]
+    }
+    assert list(counts.values()) == [2, 0, 1, 5]
+
+
+def test_a_trace_that_is_gone_gets_no_label(store: ClickHouse) -> None:
+    rows, members = sessions(2)
+    asyncio.run(store.insert("sessions", rows))
+    run = analyse(store, members[:-1], ScriptedEngine(), selection=BY_SESSION)
+    assert (run.status, run.traces_labelled) == ("complete", 2)
+    assert read(store, "SELECT count() FROM trace_labels") == [(5,)]
+
+
+def test_a_cut_run_on_sessions_says_sessions(store: ClickHouse) -> None:
+    rows = [replace(row, input="nonsense") for row in sessions(10)[0]]
+    asyncio.run(store.insert("sessions", rows))
+    run = analyse(store, [], ScriptedEngine(), selection=BY_SESSION)
+    assert run.error.startswith("10 of 10 sampled sessions could not be labelled")
+    empty = analyse(store, [], ScriptedEngine(), selection=replace(BY_SESSION, service="none"))
+    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=empty.run_id))
+    assert report.summary.startswith("No closed session matched")

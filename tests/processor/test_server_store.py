@@ -23,6 +23,7 @@ from otlp import CHAT, request, span
 from tracetaxa.analyze.digest import digest
 from tracetaxa.analyze.run import Job, run_analysis
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
+from tracetaxa.assemble.rows import ToRow
 from tracetaxa.dialects import read_trace
 from tracetaxa.errors import NotFound, Overloaded, QueryFailed, QueryRefused, StoreUnavailable
 from tracetaxa.protocols import no_progress
@@ -111,7 +112,7 @@ class ScriptedEngine:
 def assembler(store: ClickHouse) -> Assembler:
     rules = ClosingRules(idle_seconds=0, orphan_idle_seconds=0, max_trace_seconds=10**6)
     return Assembler(
-        store, read_trace, partial(digest, max_tokens=400), lambda usage: 0.5, rules, batch_traces=120
+        store, read_trace, ToRow(partial(digest, max_tokens=400), lambda usage: 0.5), rules, batch_traces=120
     )
 
 
@@ -328,7 +329,7 @@ def test_a_server_that_goes_away_while_it_writes(tmp_path: Path) -> None:
 
         async def send() -> list[Rejected | BaseException]:
             commit: GroupCommit[ExportTraceServiceRequest, Rejected] = GroupCommit(writer.write, linger_ms=5)
-            sent = [commit.submit(one, spans=2, size_bytes=100) for one in chats(5)]
+            sent = [commit.submit(one, items=2, size_bytes=100) for one in chats(5)]
             answers, _ = await asyncio.gather(
                 asyncio.gather(*sent, return_exceptions=True), asyncio.to_thread(kill_while_writing)
             )
@@ -345,7 +346,7 @@ def test_a_server_that_goes_away_while_it_writes(tmp_path: Path) -> None:
         server.start()
         with store.reader() as client:  # the same clients go on
             client.command("DROP TABLE slow_mv SYNC")
-        assert [rejected.spans for rejected in writer.write(chats(5))] == [0] * 5
+        assert [rejected.count for rejected in writer.write(chats(5))] == [0] * 5
         assert asyncio.run(assembler(store).tick()) == 5
         assert read(store, "SELECT count(), sum(SpanCount) FROM traces FINAL") == [(5, 10)]
         assert read(store, "SELECT count() FROM otel_traces_labelled") == [(10,)]

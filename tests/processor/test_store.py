@@ -15,7 +15,17 @@ import pytest
 
 from tracetaxa import records
 from tracetaxa.errors import ConfigError, DatabaseInUse, QueryFailed, StoreError
-from tracetaxa.records import CategoryRow, LabelRow, ReportRow, RunRow, RunSampleRow, TaxonomyRow, TraceRow
+from tracetaxa.records import (
+    CategoryRow,
+    Feedback,
+    LabelRow,
+    ReportRow,
+    RunRow,
+    RunSampleRow,
+    SessionRow,
+    TaxonomyRow,
+    TraceRow,
+)
 from tracetaxa.store.database import statement
 from tracetaxa.store.dsn import parse_dsn
 from tracetaxa.store.migrate import migrate, migrations
@@ -26,7 +36,9 @@ if TYPE_CHECKING:
     from tracetaxa.store.database import ClickHouse
 
 TABLES = {
+    Feedback: "feedback",
     TraceRow: "traces",
+    SessionRow: "sessions",
     TaxonomyRow: "taxonomies",
     LabelRow: "trace_labels",
     RunSampleRow: "run_samples",
@@ -151,8 +163,8 @@ def test_winning_labels_have_the_columns_of_all_labels(store: ClickHouse) -> Non
 def test_what_is_counted_is_what_is_sampled() -> None:
     """One selection in two statements."""
     selections = [
-        statement(name).partition("FROM traces FINAL")[2].partition("ORDER BY")[0].split()
-        for name in ("count_selected", "sample_traces")
+        statement(name).partition("FINAL")[2].partition("ORDER BY")[0].split()
+        for name in ("count_selected", "sample_selected")
     ]
     assert selections[0] == selections[1] != []
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tracetaxa.records import RunRow, Spend
 
 SOLID = 5
-"""A category needs this many labelled traces before a key point is made of its rates."""
+"""A category needs this many labelled traces (or sessions) before a key point is made of its rates."""
 REASON_CHARS = 160
 """Of an abstention's reason, what is quoted."""
 
@@ -41,11 +41,18 @@ def build_document(
     labelled: Sequence[Labelled],
     spend: Spend,
     created_at_ns: int,
+    *,
+    unit: str = "trace",
+    prices: str = "",
 ) -> dict[str, Any]:
-    """Shapes are in docs/report.md; a golden test holds them."""
+    """Shapes are in docs/report.md; a golden test holds them.
+
+    `unit` is what was counted (trace, session), `prices` says where the prices of tokens are from.
+    """
     document: dict[str, Any] = {
         "run_id": run.run_id,
         "analysis": run.analysis,
+        "unit": unit,
         "title": instructions,
         "instructions": instructions,
         "status": run.status,
@@ -71,7 +78,8 @@ def build_document(
             "cost_usd": run.cost_usd,
         },
         "totals": _totals(run, with_verdict(labelled)),
-        "categories": [_category(result) for result in results],
+        "prices": prices,
+        "categories": [_category(result, unit) for result in results],
     }
     why = _most_frequent_reason(labelled)
     document["summary"] = _summary(document, why)
@@ -86,7 +94,7 @@ def _sample(run: RunRow) -> dict[str, Any]:
 
 
 def _totals(run: RunRow, labelled: Sequence[Labelled]) -> dict[str, Any]:
-    """Estimates from the traces with a verdict, like those of the categories; all null without any."""
+    """Estimates from those with a verdict, like those of the categories; all null without any."""
     if not labelled:
         names = ("error_rate", "p50_ms", "p95_ms", "input_tokens", "output_tokens", "cost_usd")
         return dict.fromkeys(names)
@@ -105,7 +113,7 @@ def _totals(run: RunRow, labelled: Sequence[Labelled]) -> dict[str, Any]:
     }
 
 
-def _category(result: CategoryResult) -> dict[str, Any]:
+def _category(result: CategoryResult, unit: str) -> dict[str, Any]:
     row = result.row
     found: dict[str, Any] = {
         "category_id": row.category_id,
@@ -131,16 +139,17 @@ def _category(result: CategoryResult) -> dict[str, Any]:
         "feedback": dict(row.feedback),
         "tools": [{"name": name, "share": share} for name, share in result.tools],
         "attributes": {name: dict(values) for name, values in result.attributes.items()},
-        "examples": [_example(label) for label in result.examples],
+        "examples": [_example(label, unit) for label in result.examples],
     }
     if row.level == 1:
-        found["subcategories"] = [_category(child) for child in result.subcategories]
+        found["subcategories"] = [_category(child, unit) for child in result.subcategories]
     return found
 
 
-def _example(label: Labelled) -> dict[str, Any]:
+def _example(label: Labelled, unit: str) -> dict[str, Any]:
     row, verdict = label.trace.row, label.assignment
-    return {
+    session = {"session_id": row.session_id} if unit == "session" else {}
+    return session | {
         "trace_id": row.trace_id,
         "category_id": verdict.category_id,
         "subcategory_id": verdict.subcategory_id,
@@ -165,7 +174,7 @@ def _interval(category: dict[str, Any], name: str) -> str:
 
 
 def _most_frequent_reason(labelled: Sequence[Labelled]) -> str:
-    """Why traces got no verdict; empty when all have one, or no engine said why."""
+    """Why some got no verdict; empty when all have one, or no engine said why."""
     said = (" ".join(x.assignment.reason.split()) for x in labelled if x.assignment.abstained)
     counts = Counter(reason for reason in said if reason)
     if not counts:
@@ -174,44 +183,47 @@ def _most_frequent_reason(labelled: Sequence[Labelled]) -> str:
     return reason if len(reason) <= REASON_CHARS else f"{reason[: REASON_CHARS - 1].rstrip()}…"
 
 
-def _unlabelled(population: dict[str, Any], why: str) -> list[str]:
-    """What became of the sampled traces that no number rests on."""
+def _unlabelled(document: dict[str, Any], why: str) -> list[str]:
+    """What became of those of the sample that no number rests on."""
+    population, units = document["population"], f"{document['unit']}s"
     sampled, missing = population["sampled"], population["sampled"] - population["labelled"]
     sentences = []
     if population["abstained"]:
         often = f"; most often: {why.rstrip('.')}" if why else ""
         sentences.append(
-            f"{population['abstained']:,} of {sampled:,} sampled traces could not be labelled{often}."
+            f"{population['abstained']:,} of {sampled:,} sampled {units} could not be labelled{often}."
         )
     if missing > 0:
-        sentences.append(f"{missing:,} of {sampled:,} sampled traces were not labelled before the run ended.")
+        sentences.append(
+            f"{missing:,} of {sampled:,} sampled {units} were not labelled before the run ended."
+        )
     return sentences
 
 
 def _summary(document: dict[str, Any], why: str) -> str:
     population, categories = document["population"], document["categories"]
-    selected = population["selected"]
+    unit, selected = document["unit"], population["selected"]
     if not selected:
-        return "No closed trace matched this window and these filters, so there is nothing to report."
-    unlabelled = _unlabelled(population, why)
+        return f"No closed {unit} matched this window and these filters, so there is nothing to report."
+    unlabelled = _unlabelled(document, why)
     if not categories:
-        none = f"{selected:,} {'trace' if selected == 1 else 'traces'} matched, and none was labelled."
+        none = f"{selected:,} {unit if selected == 1 else f'{unit}s'} matched, and none was labelled."
         return " ".join([none, *(unlabelled if population["abstained"] else [document["error"]])]).strip()
     kinds = [c for c in categories if c["category_id"] != OTHER]
     verdicts = population["labelled"] - population["abstained"]
     if verdicts == selected:
-        base = f"All {selected:,} traces were read"
+        base = f"All {selected:,} {unit}s were read"
     elif unlabelled:
-        base = f"{verdicts:,} of {selected:,} traces were labelled"
+        base = f"{verdicts:,} of {selected:,} {unit}s were labelled"
     else:
-        base = f"{verdicts:,} of {selected:,} traces were read"
+        base = f"{verdicts:,} of {selected:,} {unit}s were read"
     if not kinds:
         return " ".join([f"{base}; they show no separable kinds of behaviour.", *unlabelled])
     top = kinds[0]
     sentences = [
         f"{base} and fall into {len(kinds)} {'category' if len(kinds) == 1 else 'categories'}.",
         *unlabelled,
-        f"The largest is {top['name']}, with {_percent(top['share'])} of traces{_interval(top, 'share')}.",
+        f"The largest is {top['name']}, with {_percent(top['share'])} of {unit}s{_interval(top, 'share')}.",
     ]
     solid = [c for c in kinds if c["sampled"] >= SOLID]
     if solid:
@@ -225,32 +237,33 @@ def _summary(document: dict[str, Any], why: str) -> str:
 
 
 def _key_points(document: dict[str, Any], why: str) -> list[str]:
-    categories, totals = document["categories"], document["totals"]
+    categories, totals, units = document["categories"], document["totals"], f"{document['unit']}s"
     kinds = [c for c in categories if c["category_id"] != OTHER]
-    points = [f"{c['name']}: {_percent(c['share'])} of traces{_interval(c, 'share')}." for c in kinds[:3]]
-    points += _outliers(kinds, totals)
+    points = [f"{c['name']}: {_percent(c['share'])} of {units}{_interval(c, 'share')}." for c in kinds[:3]]
+    points += _outliers(kinds, totals, units)
     rest = next((c for c in categories if c["category_id"] == OTHER), None)
     if rest and rest["share"] >= 0.1:
-        points.append(f"{_percent(rest['share'])} of traces fit no category.")
-    points += _unlabelled(document["population"], why)
+        points.append(f"{_percent(rest['share'])} of {units} fit no category.")
+    points += _unlabelled(document, why)
     if document["population"]["still_open"]:
-        points.append(f"{document['population']['still_open']:,} traces were still open and are not counted.")
+        still_open = f"{document['population']['still_open']:,} {units}"
+        points.append(f"{still_open} were still open and are not counted.")
     return points
 
 
-def _outliers(kinds: list[dict[str, Any]], totals: dict[str, Any]) -> list[str]:
+def _outliers(kinds: list[dict[str, Any]], totals: dict[str, Any], units: str) -> list[str]:
     subs = [(sub, c) for c in kinds for sub in c["subcategories"] if sub["sampled"] >= SOLID]
     points = []
     failing = [(sub, c) for sub, c in subs if sub["error_rate_low"] > totals["error_rate"]]
     for sub, parent in sorted(failing, key=lambda pair: -pair[0]["error_rate"] * pair[0]["traces"])[:2]:
         points.append(
             f"{parent['name']} › {sub['name']} fails in {_percent(sub['error_rate'])}"
-            f"{_interval(sub, 'error_rate')} of its {sub['traces']:,} traces."
+            f"{_interval(sub, 'error_rate')} of its {sub['traces']:,} {units}."
         )
     slow = [(sub, c) for sub, c in subs if totals["p50_ms"] and sub["p50_ms"] > 2 * totals["p50_ms"]]
     for sub, parent in sorted(slow, key=lambda pair: -pair[0]["p50_ms"])[:1]:
         points.append(
-            f"{parent['name']} › {sub['name']} is slow: half of its traces take longer than "
+            f"{parent['name']} › {sub['name']} is slow: half of its {units} take longer than "
             f"{sub['p50_ms'] / 1000:.1f} s, against {totals['p50_ms'] / 1000:.1f} s overall."
         )
     return points

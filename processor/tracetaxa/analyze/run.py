@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tracetaxa.analyze.aggregate import Frame, Labelled, aggregate
 from tracetaxa.analyze.document import build_document
 from tracetaxa.analyze.model.budget import BudgetReached
-from tracetaxa.analyze.sample import count_selected, draw_sample
+from tracetaxa.analyze.sample import Origin, count_selected, draw_sample, load_origins
 from tracetaxa.errors import TracetaxaError
 from tracetaxa.records import (
     OTHER,
@@ -57,8 +57,10 @@ class Job:
     config: str
     """The analysis' whole configuration as JSON: part of the run's identity, stored with it."""
     labeller: Labeller
+    prices: str = ""
+    """Where the prices of the agents' tokens are from, for the report."""
     max_abstained: float = 0.2
-    """A run in which a larger share of traces got no verdict is `partial`."""
+    """A run in which a larger share of its sample got no verdict is `partial`."""
 
     def run_id(self, attempt: int) -> str:
         identity = [
@@ -184,14 +186,15 @@ class _Run:
         return verdict
 
     def _verdict(self) -> tuple[str, str]:
+        unit = self._job.selection.unit
         sampled, abstained = self._run.traces_sampled, self._abstained()
         missing = sampled - len(self._labelled)
         if missing:
-            return "partial", f"{missing} of {sampled} sampled traces got no label"
+            return "partial", f"{missing} of {sampled} sampled {unit}s got no label"
         if sampled and abstained / sampled > self._job.max_abstained:
             reasons = [label.assignment.reason for label in self._labelled if label.assignment.abstained]
             return "partial", (
-                f"{abstained} of {sampled} sampled traces could not be labelled; "
+                f"{abstained} of {sampled} sampled {unit}s could not be labelled; "
                 f"most often: {max(set(reasons), key=reasons.count)}"
             )
         return "complete", ""
@@ -222,7 +225,15 @@ class _Run:
         ]
         await self._db.insert("report_categories", rows)
         document = build_document(
-            run, self._job.brief.instructions, self._version, results, self._labelled, spend, now
+            run,
+            self._job.brief.instructions,
+            self._version,
+            results,
+            self._labelled,
+            spend,
+            now,
+            unit=self._job.selection.unit,
+            prices=self._job.prices,
         )
         report = ReportRow(
             run_id=run.run_id,
@@ -266,11 +277,17 @@ class _Run:
         await self._db.insert("taxonomies", rows)
 
     async def _save_labels(self, labelled: Sequence[Labelled]) -> None:
-        await self._db.insert("trace_labels", [self._label_row(label) for label in labelled])
+        origins = await load_origins(self._db, [label.trace.row for label in labelled])
+        rows = [
+            self._label_row(label, origin)
+            for label in labelled
+            for origin in origins[label.trace.row.trace_id]
+        ]
+        await self._db.insert("trace_labels", rows)
         self._labelled.extend(labelled)
         self._progress("label", len(self._labelled), self._run.traces_sampled)
 
-    def _label_row(self, label: Labelled) -> LabelRow:
+    def _label_row(self, label: Labelled, origin: Origin) -> LabelRow:
         row, verdict = label.trace.row, label.assignment
         category = self._taxonomy.get(verdict.category_id)
         sub = self._taxonomy.get(verdict.subcategory_id)
@@ -278,10 +295,10 @@ class _Run:
             analysis=self._run.analysis,
             run_id=self._run.run_id,
             taxonomy_version=self._version,
-            trace_id=row.trace_id,
+            trace_id=origin.trace_id,
             revision=row.revision,
-            trace_start_ns=row.start_ns,
-            service_name=row.service_name,
+            trace_start_ns=origin.start_ns,
+            service_name=origin.service_name,
             session_id=row.session_id,
             category_id=verdict.category_id,
             category=category.name if category else "",

@@ -6,7 +6,9 @@ The table is the one of the installed release: nothing is fetched. Prices of the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from functools import lru_cache
+from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,6 +20,15 @@ class ModelPrice(NamedTuple):
 
     input: float
     output: float
+
+
+class PriceTable(NamedTuple):
+    """Which prices are known."""
+
+    version: str
+    """Release of `genai-prices`."""
+    newest: date | None
+    """When the newest of its prices that are in force began: the table is at least as new."""
 
 
 Overrides = Mapping[str, ModelPrice]
@@ -44,11 +55,13 @@ def cost_usd(
     output_tokens: int,
     cached_tokens: int = 0,
     overrides: Overrides | None = None,
+    cache_write_tokens: int = 0,
 ) -> float | None:
     """US dollars for one call, None when nobody knows the model's price.
 
-    `input_tokens` includes `cached_tokens`. `provider` is a `gen_ai.provider.name` or empty. Some prices
-    depend on the size of one request, so give the tokens of one call, not a sum over calls.
+    `input_tokens` includes `cached_tokens`, which were read from a cache, and `cache_write_tokens`.
+    `provider` is a `gen_ai.provider.name` or empty. Some prices depend on the size of one request, so give
+    the tokens of one call, not a sum over calls.
     """
     if overrides and model in overrides:
         input_price, output_price = overrides[model]
@@ -59,12 +72,30 @@ def cost_usd(
     from genai_prices import Usage
 
     vendor, info = found
+    given = max(input_tokens, 0)
+    read = min(max(cached_tokens, 0), given)
     usage = Usage(
-        input_tokens=max(input_tokens, 0),
+        input_tokens=given,
         output_tokens=max(output_tokens, 0),
-        cache_read_tokens=min(max(cached_tokens, 0), max(input_tokens, 0)),
+        cache_read_tokens=read,
+        cache_write_tokens=min(max(cache_write_tokens, 0), given - read),
     )
     return float(info.calc_price(usage, vendor).total_price)
+
+
+def price_table() -> PriceTable:
+    """The table of the installed release. It has no date of its own, but its prices have."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    today = datetime.now(UTC).date()
+    starts = (
+        getattr(price.constraint, "start_date", None)
+        for provider in get_snapshot().providers
+        for model in provider.models
+        if isinstance(model.prices, list)
+        for price in model.prices
+    )
+    return PriceTable(version("genai-prices"), max((s for s in starts if s and s <= today), default=None))
 
 
 @lru_cache(maxsize=4096)

@@ -1,1 +1,1 @@
-SELECT 1 AS found FROM traces WHERE /* where */ 1 LIMIT 0
+SELECT 1 AS found FROM {source:Identifier} WHERE /* where */ 1 LIMIT 0

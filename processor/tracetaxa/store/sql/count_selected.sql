@@ -1,5 +1,5 @@
 SELECT count() AS selected
-FROM traces FINAL
+FROM {source:Identifier} FINAL
 WHERE Start >= fromUnixTimestamp64Nano({start_ns:Int64})
     AND Start < fromUnixTimestamp64Nano({end_ns:Int64})
     AND (NOT {agent_only:Bool} OR IsAgent)

@@ -1,6 +1,6 @@
 -- A uniform sample without replacement: the order of a keyed hash is random and the same for one seed.
 SELECT *
-FROM traces FINAL
+FROM {source:Identifier} FINAL
 WHERE Start >= fromUnixTimestamp64Nano({start_ns:Int64})
     AND Start < fromUnixTimestamp64Nano({end_ns:Int64})
     AND (NOT {agent_only:Bool} OR IsAgent)
