@@ -24,13 +24,14 @@ from sklearn.metrics import adjusted_mutual_info_score
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from bench.loaders import available, real_traffic
+from bench.spans import spans_of
 from tracetaxa.analyze.digest import digest
 from tracetaxa.analyze.local.learner import LocalModel
 from tracetaxa.analyze.local.represent import Document, parts_of
 from tracetaxa.demo.shop import shop_traffic
 from tracetaxa.dialects.merge import read_trace
 from tracetaxa.llm.embed import MiniLM, WordStatistics
-from tracetaxa.records import Brief, Span, SpanEvent
+from tracetaxa.records import Brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,40 +51,9 @@ class Case:
     max_subcategories: int = 8
 
 
-def as_stored(value: Any) -> str:
-    """An attribute's value as the span table holds it."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value) if isinstance(value, bool | int | float) else json.dumps(list(value))
-
-
 def document(planned: PlannedTrace, trace_id: str) -> Document:
     """A planned trace as the engine gets it: spans read and digested as the service does."""
-    spans = []
-    for i, span in enumerate(planned.spans):
-        events = tuple(
-            SpanEvent(planned.start_ns + e.at_ns, e.name, {k: as_stored(v) for k, v in e.attributes.items()})
-            for e in span.events
-        )
-        spans.append(
-            Span(
-                trace_id=trace_id,
-                span_id=f"{i + 1:016x}",
-                parent_span_id="" if span.parent is None else f"{span.parent + 1:016x}",
-                name=span.name,
-                kind=span.kind,
-                service_name=str(planned.resource.get("service.name", "")),
-                # Times are relative to the end of the traffic.
-                start_ns=10**18 + planned.start_ns + span.start_ns,
-                duration_ns=span.duration_ns,
-                status="Error" if span.error else "Unset",
-                status_message=span.error,
-                attributes={key: as_stored(value) for key, value in span.attributes.items()},
-                resource=dict(planned.resource),
-                events=events,
-            )
-        )
-    trace = read_trace(spans)
+    trace = read_trace(spans_of(planned, trace_id))
     lines = tuple((line.kind, line.text, line.span_id) for line in digest(trace).lines)
     return Document(trace_id, lines, trace.tools, trace.error_count > 0 or trace.status == "Error")
 
