@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracetaxa.config import Config, split_endpoint
 from tracetaxa.errors import DatabaseInUse, NotFound, StoreError, TracetaxaError
-from tracetaxa.jobs import build_chat, check_where, choose_engine, must_redact
+from tracetaxa.jobs import build_chat, check_where, choose_engine, describe_prices, must_redact
 from tracetaxa.service import check_exposure, open_for_reading, read_token
 from tracetaxa.store.database import statement
 from tracetaxa.store.dsn import parse_dsn
@@ -49,7 +49,7 @@ def check_all(config: Config) -> list[Finding]:
     ]
     if not findings[-1].ok:
         return findings
-    for part in (_database, _engine, _endpoints, _privacy):
+    for part in (_database, _engine, _endpoints, _privacy, _prices):
         findings.extend(part(config, owner))
     return findings
 
@@ -166,6 +166,10 @@ def _endpoints(config: Config, owner: Owner | None) -> Iterator[Finding]:
             yield Finding(key, False, f"{endpoint}: {error.strerror}", f"stop what uses it, or set {key}")
         else:
             yield Finding(key, True, f"{endpoint} is free")
+
+
+def _prices(config: Config, owner: Owner | None) -> Iterator[Finding]:
+    yield Finding("prices", True, describe_prices(config))
 
 
 def _privacy(config: Config, owner: Owner | None) -> Iterator[Finding]:

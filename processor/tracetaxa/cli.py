@@ -15,6 +15,8 @@ import re
 import shutil
 import signal
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tracetaxa.config import Config
+    from tracetaxa.report.trace import TraceView
     from tracetaxa.store.database import ClickHouse
     from tracetaxa.store.owner import Owner
 
@@ -216,7 +219,7 @@ def _owner(config: Config) -> Owner | None:
 
 async def _analyze_here(config: Config, request: dict[str, Any], progress: Any) -> dict[str, Any]:
     from tracetaxa.jobs import RunRequest, parse_time, result_json, run_request
-    from tracetaxa.service import make_assembler, open_store
+    from tracetaxa.service import count_open, make_assembler, make_session_assembler, open_store
 
     wanted = RunRequest(
         analysis=request["analysis"],
@@ -230,11 +233,12 @@ async def _analyze_here(config: Config, request: dict[str, Any], progress: Any) 
     )
     store = open_store(config, "analyze")
     try:
-        assembler = make_assembler(config, store)
+        assembler, sessions = make_assembler(config, store), make_session_assembler(config, store)
         if store.dsn.embedded:
             # Nobody else assembles a database that this process owns.
             await assembler.tick()
-        still_open = await assembler.open_traces()
+            await sessions.tick()
+        still_open = partial(count_open, assembler, sessions)
         run = await run_request(config, store, wanted, still_open=still_open, progress=progress)
         return result_json(run)
     finally:
@@ -312,22 +316,37 @@ def _width() -> int:
 @with_config
 @click.argument("trace_id")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
-def trace(config: Config, trace_id: str, form: str) -> None:
-    """Show one trace as tracetaxa reads it: conversation, tools, errors, labels. A unique prefix will do."""
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Show so many turns and spans as text; 0 for all.",
+)
+def trace(config: Config, trace_id: str, form: str, limit: int) -> None:
+    """Show one trace as tracetaxa reads it: conversation, tools, errors, spans, labels.
+
+    A unique prefix of the trace id will do.
+    """
     from tracetaxa.report.trace import render_trace_text, trace_document
 
     with reading(config, "trace") as store:
-        found, labels = asyncio.run(_trace(store, trace_id.lower()))
+        view = asyncio.run(_view(config, store, trace_id.lower()))
     if form == "json":
-        click.echo(json.dumps(trace_document(found, labels), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(trace_document(view), ensure_ascii=False, indent=2))
     else:
-        click.echo(render_trace_text(found, labels, width=_width(), color=sys.stdout.isatty()), nl=False)
+        click.echo(render_trace_text(view, width=_width(), color=sys.stdout.isatty(), limit=limit), nl=False)
 
 
-async def _trace(store: ClickHouse, prefix: str) -> tuple[Any, list[dict[str, Any]]]:
+async def _view(config: Config, store: ClickHouse, prefix: str) -> TraceView:
+    from tracetaxa.assemble.feedback import load_feedback
+    from tracetaxa.assemble.logs import load_logs
+    from tracetaxa.assemble.rows import cost_of
     from tracetaxa.assemble.spans import load_spans
-    from tracetaxa.dialects import read_trace
+    from tracetaxa.dialects import outline, read_trace
+    from tracetaxa.jobs import trace_price
     from tracetaxa.records import LabelRow
+    from tracetaxa.report.trace import TraceView
 
     ids = [row["TraceId"] for row in await store.rows("trace_ids_like", prefix=prefix)]
     if not ids:
@@ -335,9 +354,17 @@ async def _trace(store: ClickHouse, prefix: str) -> tuple[Any, list[dict[str, An
     if len(ids) > 1 and prefix not in ids:
         raise NotFound(f"several traces begin with {prefix!r}, such as {', '.join(ids)}: give more of the id")
     trace_id = prefix if prefix in ids else ids[0]
-    spans = await load_spans(store, [trace_id])
+    spans = (await load_spans(store, [trace_id]))[trace_id]
+    logs = (await load_logs(store, [trace_id])).get(trace_id, [])
+    feedback = (await load_feedback(store, [trace_id])).get(trace_id, [])
     labels = await store.records("labels_of_trace", LabelRow, trace_id=trace_id)
-    return read_trace(spans[trace_id]), [dataclasses.asdict(label) for label in labels]
+    found = read_trace(spans, logs, feedback)
+    return TraceView(
+        trace=found,
+        spans=outline(spans, logs),
+        labels=[dataclasses.asdict(label) for label in labels],
+        cost_usd=cost_of(found, partial(trace_price, config)),
+    )
 
 
 # ------------------------------------------------------------------------------------------------- query
@@ -364,6 +391,236 @@ def query(config: Config, sql: str, form: str) -> None:
         answer = client.raw_query(text, settings=settings, fmt=QUERY_FORMATS[form])
     sys.stdout.buffer.write(safe_for_terminal(answer) if sys.stdout.isatty() else answer)
     sys.stdout.flush()
+
+
+# ------------------------------------------------------------------------------------------------- import
+
+
+@cli.command("import")
+@with_config
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["auto", "openai", "langsmith", "sharegpt", "otlp", "csv"]),
+    default="auto",
+    show_default=True,
+    help="What the files hold.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="FIELD=NAME",
+    help="Where a table has a field, such as conversation, role, content or time.",
+)
+@click.option("--service", help="service.name of the chats (default: the file's name without ending).")
+@click.option("--at", metavar="RFC3339", help="When chats without times end (default: now).")
+@click.option("--feedback", is_flag=True, help="The files hold feedback on traces and sessions, not chats.")
+@click.option("--dry-run", is_flag=True, help="Read and check only.")
+@click.option(
+    "--show-problems",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Tell so many bad rows one by one.",
+)
+@click.option(
+    "--max-record-mib",
+    type=click.IntRange(min=1, max=1024),
+    default=64,
+    show_default=True,
+    help="Longest row; more costs memory.",
+)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+def import_(
+    config: Config,
+    files: tuple[str, ...],
+    kind: Any,
+    columns: tuple[str, ...],
+    service: str | None,
+    at: str | None,
+    feedback: bool,
+    dry_run: bool,
+    show_problems: int,
+    max_record_mib: int,
+    form: str,
+) -> None:
+    """Take in chats that were never traced; `-` is standard input.
+
+    Reads OpenAI messages, LangSmith chat histories and runs, ShareGPT and OTLP as
+    JSON or JSON lines, and CSV. Bad rows are told and left out. Importing the same
+    chats again counts nothing twice.
+    """
+    from tracetaxa.imports.run import DAY_NS, Import, Options
+    from tracetaxa.imports.source import open_sources
+    from tracetaxa.jobs import parse_time
+    from tracetaxa.progress import shown_progress
+
+    sources = open_sources(files, max_record_characters=max_record_mib << 20)
+    now_ns = time.time_ns()
+    oldest_ns = now_ns - config.store.retention_days * DAY_NS
+    if feedback:
+        _import_feedback(config, sources, columns, oldest_ns, dry_run, show_problems, form)
+        return
+    options = Options(
+        form=kind,
+        columns=_chosen_columns(columns, feedback=False),
+        service=service or "",
+        at_ns=parse_time(at) if at else now_ns,
+        # Stricter by a minute than the store, which decides when the spans get there.
+        oldest_ns=oldest_ns + 60 * 10**9,
+        latest_ns=now_ns + DAY_NS - 60 * 10**9,
+        retention_days=config.store.retention_days,
+        shown_problems=show_problems,
+    )
+    owner = None if dry_run else _owner(config)
+    with _import_sink(config, owner, dry_run) as sink, shown_progress("import") as progress:
+        run = Import(options, sink, progress)
+        for source in sources:
+            run.read(source)
+        summary = run.finish()
+    logs = f", {summary.logs} log records" if summary.logs else ""
+    done = f"{summary.imported_traces} traces ({summary.spans} spans{logs}) {'would be ' * dry_run}imported"
+    _print_import(summary.as_dict(), done, form)
+    if summary.imported_traces and not dry_run:
+        _say_next(
+            config, summary, assembled_there=owner is not None or not config.store.dsn.startswith("chdb:")
+        )
+    sys.exit(1 if not summary.went_in else 3 if summary.bad or summary.refused else 0)
+
+
+def _chosen_columns(columns: tuple[str, ...], *, feedback: bool) -> dict[str, str]:
+    from tracetaxa.imports import feedback as feedback_rows
+    from tracetaxa.imports import table
+
+    fields = feedback_rows.FIELDS if feedback else table.FIELDS
+    chosen: dict[str, str] = {}
+    for column in columns:
+        field, _, name = column.partition("=")
+        if not name:
+            raise click.UsageError(f"--column {column}: write FIELD=NAME, such as conversation=thread_id")
+        if field not in fields:
+            raise click.UsageError(f"--column {column}: {field!r} is none of {', '.join(fields)}")
+        chosen[field] = name
+    return chosen
+
+
+@contextlib.contextmanager
+def _import_sink(config: Config, owner: Owner | None, dry_run: bool) -> Iterator[Any]:
+    """The running service that owns the database, else the database itself; None for a dry run."""
+    from tracetaxa.errors import DatabaseInUse
+    from tracetaxa.imports.sinks import ServiceSink, TableSink
+    from tracetaxa.service import DAY_SECONDS, open_store
+    from tracetaxa_exporter.clickhouse import LogWriter, SpanWriter
+
+    if dry_run:
+        yield None
+    elif owner and "grpc" in owner.endpoints:
+        with ServiceSink(owner.endpoints["grpc"]) as sink:
+            yield sink
+    elif owner and owner.endpoints:
+        raise DatabaseInUse(
+            f"the service (process {owner.pid}) owns the database but takes no spans: "
+            "set receiver.enabled there, or stop it and import again"
+        )
+    else:
+        store = open_store(config, "import")
+        age = config.store.retention_days * DAY_SECONDS
+        try:
+            yield TableSink(
+                SpanWriter(store.connect(), max_age_seconds=age),
+                LogWriter(store.connect(), max_age_seconds=age),
+            )
+        finally:
+            store.close()
+
+
+def _say_next(config: Config, summary: Any, assembled_there: bool) -> None:
+    """One line on what to do now: when the traces are there, and which window holds them."""
+    from tracetaxa.analyze.document import rfc3339
+
+    second = 10**9
+    start = rfc3339(summary.first_start_ns // second * second)
+    end = rfc3339((summary.last_start_ns // second + 1) * second)
+    idle = f"{config.assembly.idle_seconds:g} seconds"
+    when = (
+        f"the traces are closed in about {idle}"
+        if assembled_there
+        else f"wait {idle} for the traces to close"
+    )
+    analysis = config.analyses[0].name if config.analyses else "topics"
+    click.echo(f"next: {when}: tracetaxa analyze {analysis} --from {start} --to {end}", err=True)
+
+
+def _print_import(result: dict[str, Any], done: str, form: str) -> None:
+    """The result on standard output; as text, its problems on standard error before it."""
+    if form == "json":
+        click.echo(json.dumps(result, ensure_ascii=False))
+        return
+    for problem in result["problems"]:
+        place = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
+        text = f"{place}: {problem['reason']}"
+        click.echo("".join(char if char.isprintable() else "\ufffd" for char in text), err=True)
+    more = result["bad"] + result["refused"] - len(result["problems"])
+    if more > 0:
+        click.echo(f"and {more} more; --show-problems tells more of them", err=True)
+    click.echo(f"{done} from {result['read']} rows; {result['bad']} bad, {result['refused']} refused")
+
+
+def _import_feedback(
+    config: Config,
+    sources: Iterator[Any],
+    columns: tuple[str, ...],
+    oldest_ns: int,
+    dry_run: bool,
+    show_problems: int,
+    form: str,
+) -> None:
+    from tracetaxa.feedback import parse_feedback
+    from tracetaxa.imports.feedback import import_feedback
+
+    now_ns = time.time_ns()
+    chosen = _chosen_columns(columns, feedback=True)
+    with _feedback_sink(config, dry_run) as store:
+        summary = import_feedback(
+            sources,
+            chosen,
+            lambda item: parse_feedback(item, "import", now_ns, oldest_ns=oldest_ns),
+            store,
+            shown_problems=show_problems,
+        )
+    _print_import(
+        summary.as_dict(), f"{summary.accepted} pieces of feedback {'would be ' * dry_run}imported", form
+    )
+    sys.exit(1 if not summary.accepted else 3 if summary.bad or summary.refused else 0)
+
+
+@contextlib.contextmanager
+def _feedback_sink(config: Config, dry_run: bool) -> Iterator[Callable[[Any], dict[int, str]]]:
+    """Stores (fields, record) pairs; returns why which of them were refused."""
+    from tracetaxa.imports.sinks import post_feedback
+    from tracetaxa.service import open_store, read_token
+
+    owner = None if dry_run else _owner(config)
+    if dry_run:
+        yield lambda batch: {}
+    elif owner and "api" in owner.endpoints:
+        endpoint, token = owner.endpoints["api"], read_token(config)
+        yield lambda batch: post_feedback(endpoint, token, [item for item, _ in batch])
+    else:
+        store = open_store(config, "import")
+
+        def insert(batch: Any) -> dict[int, str]:
+            asyncio.run(store.insert("feedback", [given for _, given in batch]))
+            return {}
+
+        try:
+            yield insert
+        finally:
+            store.close()
 
 
 # ------------------------------------------------------------------------------------------------- upkeep

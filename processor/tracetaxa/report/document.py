@@ -26,6 +26,8 @@ class Example(TypedDict):
     confidence: float
     status: str
     duration_ms: float
+    session_id: NotRequired[str]
+    """With `unit` session: the session, whose first trace is `trace_id`."""
 
 
 class Tool(TypedDict):
@@ -84,7 +86,7 @@ class SpendTotals(TypedDict):
 
 
 class Totals(TypedDict):
-    """All null when no trace was labelled."""
+    """All null when nothing was labelled."""
 
     error_rate: float | None
     p50_ms: float | None
@@ -97,6 +99,8 @@ class Totals(TypedDict):
 class Document(TypedDict):
     run_id: str
     analysis: str
+    unit: NotRequired[str]
+    """What is counted: `trace` (also where it is missing) or `session`. Names such as `traces` stay."""
     title: str
     instructions: str
     status: str
@@ -114,12 +118,19 @@ class Document(TypedDict):
     """Not in reports of before it was kept."""
     spend: SpendTotals
     totals: Totals
+    prices: NotRequired[str]
+    """Where the prices are from that `cost_usd` rests on."""
     categories: list[CategoryNode]
 
 
 def opened(document: Mapping[str, Any]) -> Document:
     """The document with every string plain, so that a rendering only has to think of its own markup."""
     return cast("Document", plain_tree(document))
+
+
+def units(document: Document) -> str:
+    """What the numbers count: 'traces' or 'sessions'."""
+    return "sessions" if document.get("unit") == "session" else "traces"
 
 
 def children(category: CategoryNode) -> list[CategoryNode]:
@@ -140,7 +151,7 @@ def fails_more(category: CategoryNode, document: Document) -> bool:
 
 
 def with_verdict(document: Document) -> int:
-    """Labelled traces that the numbers rest on: without a verdict a trace counts nowhere."""
+    """Labelled ones that the numbers rest on: without a verdict a trace or session counts nowhere."""
     return document["population"]["labelled"] - document["population"]["abstained"]
 
 

@@ -16,21 +16,21 @@ from tracetaxa.report import format as fmt
 from tracetaxa.report.document import (
     CategoryNode,
     Tool,
-    all_read,
     bar_scale,
     fails_more,
     has_numbers,
     opened,
+    units,
     walk,
 )
 from tracetaxa.report.plain import plain_tree
 from tracetaxa.report.quote import clip, excerpt
 from tracetaxa.report.wording import (
-    ALL_READ,
-    ENGINE_NOTES,
     FAILS_MORE,
     STATUS_NOTES,
     engine_line,
+    engine_note,
+    exactness,
     headline,
     legend_notes,
     next_commands,
@@ -68,9 +68,10 @@ def render_html(document: Mapping[str, Any]) -> str:
         fails_more=lambda node: fails_more(node, report),
         legend=[note for note in legend_notes(report) if note != FAILS_MORE],
         worse=FAILS_MORE.removeprefix("▲") if FAILS_MORE in legend_notes(report) else "",
-        exact=ALL_READ if all_read(report) else "",
+        exact=exactness(report),
+        units=units(report),
         measured=has_numbers(report),
-        engine_note=ENGINE_NOTES.get(report["engine"], ""),
+        engine_note=engine_note(report),
         places=fmt.cost_places(node["cost_usd"] for node in nodes),
         population=population_line(report),
         engine=engine_line(report),
@@ -82,7 +83,8 @@ def render_index(runs: Sequence[Mapping[str, Any]]) -> str:
     """The page that lists runs in the order given, each linked to `/reports/<run_id>` unless still running.
 
     A run is what `tracetaxa analyze --format json` prints: run_id, analysis, status, window_start and
-    window_end (RFC 3339), engine, selected (traces), cost_usd. A `title` is shown where there is one.
+    window_end (RFC 3339), engine, selected (how many traces or sessions), cost_usd. A `title` is shown where
+    there is one.
     """
     places = fmt.cost_places(run["cost_usd"] for run in runs)
     return _render("index.html.j2", runs=[{"title": "", **plain_tree(run)} for run in runs], places=places)

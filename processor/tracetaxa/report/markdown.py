@@ -14,19 +14,21 @@ from tracetaxa.report.document import (
     fails_more,
     has_numbers,
     opened,
+    units,
     walk,
 )
 from tracetaxa.report.plain import one_line
 from tracetaxa.report.quote import clip
 from tracetaxa.report.wording import (
-    ENGINE_NOTES,
     STATUS_NOTES,
     engine_line,
+    engine_note,
     headline,
     legend_notes,
     next_commands,
     population_line,
     shares_of,
+    where_from,
 )
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def _blocks(report: Document) -> Iterator[str]:
     yield f"# {escaped(title)}"
     if question:
         yield f"> {escaped(question)}"
-    if how := ENGINE_NOTES.get(report["engine"]):
+    if how := engine_note(report):
         yield escaped(how)
     if note := STATUS_NOTES.get(report["status"]):
         yield f"**{note}**"
@@ -91,7 +93,7 @@ def _blocks(report: Document) -> Iterator[str]:
         yield " ".join(map(escaped, [shares_of(report), *legend_notes(report)]))
         yield "## Evidence"
         for category in report["categories"]:
-            yield from _evidence(category)
+            yield from _evidence(category, report)
     yield "## Next"
     yield "\n".join(f"- {why}: {code(command)}" for why, command in next_commands(report))
 
@@ -99,13 +101,15 @@ def _blocks(report: Document) -> Iterator[str]:
 def _facts(report: Document) -> Iterator[tuple[str, str]]:
     totals, spend = report["totals"], report["spend"]
     yield "Window", escaped(fmt.window(report["window_start"], report["window_end"]))
-    yield "Traces", population_line(report)
+    yield units(report).capitalize(), population_line(report)
     if has_numbers(report):
         latency = f"p50 {fmt.duration(totals['p50_ms'])}, p95 {fmt.duration(totals['p95_ms'])}"
         numbers = (
             f"errors {fmt.percent(totals['error_rate'])}, {latency}, cost {fmt.cost(totals['cost_usd'])}"
         )
         yield "Overall", escaped(numbers)
+        if totals["cost_usd"] is not None and report.get("prices"):
+            yield "Prices", escaped(report["prices"])
     yield "Engine", escaped(engine_line(report))
     if spend["calls"]:
         yield "Run cost", f"{escaped(fmt.cost(spend['cost_usd']))} ({fmt.count(spend['calls'])} model calls)"
@@ -140,11 +144,13 @@ def _table(report: Document) -> str:
     return "\n".join(rows)
 
 
-def _evidence(category: CategoryNode) -> Iterator[str]:
+def _evidence(category: CategoryNode, report: Document) -> Iterator[str]:
     yield f"### {escaped(category['name'])}"
     if category["description"]:
         yield escaped(category["description"])
-    rests_on = f"{fmt.count(category['traces'])} traces, from {fmt.count(category['sampled'])} labelled"
+    rests_on = (
+        f"{fmt.count(category['traces'])} {units(report)}, from {fmt.count(category['sampled'])} labelled"
+    )
     about = [f"- {rests_on}; errors {_share(category['error_rate'])}"]
     if category["tools"]:
         used = ", ".join(f"{code(tool['name'])} {_share(tool['share'])}" for tool in category["tools"])
@@ -159,13 +165,17 @@ def _evidence(category: CategoryNode) -> Iterator[str]:
         ]
     yield "\n".join(about)
     for example in category["examples"]:
-        yield _quote(example)
+        yield _quote(example, report)
 
 
-def _quote(example: Example) -> str:
+def _quote(example: Example, report: Document) -> str:
     said = example["evidence"] or example["input"]
     quote = f"“{escaped(clip(one_line(said), _LIMIT))}”" if said else "(no content captured)"
-    facts = f"{code(example['trace_id'])} · {escaped(fmt.duration(example['duration_ms']))}"
+    ids = " · ".join(
+        code(identity) if kind == "trace" else f"{kind} {code(identity)}"
+        for kind, identity in where_from(example, report)
+    )
+    facts = f"{ids} · {escaped(fmt.duration(example['duration_ms']))}"
     if example["status"] == "Error":
         facts += " · error"
     if example["reason"]:

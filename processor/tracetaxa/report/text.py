@@ -17,20 +17,22 @@ from tracetaxa.report.document import (
     fails_more,
     has_numbers,
     opened,
+    units,
     walk,
 )
 from tracetaxa.report.plain import one_line
 from tracetaxa.report.quote import clip
 from tracetaxa.report.terminal import bar, bullets, facts, heading, indented, line, paint, unbroken
 from tracetaxa.report.wording import (
-    ENGINE_NOTES,
     STATUS_NOTES,
     engine_line,
+    engine_note,
     headline,
     legend_notes,
     next_commands,
     population_line,
     shares_of,
+    where_from,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def _report(report: Document, width: int) -> Iterator[RenderableType]:
         for number, category in enumerate(report["categories"]):
             if number:
                 yield Text("")
-            yield from _evidence(category)
+            yield from _evidence(category, report)
     yield heading("Next")
     yield from _next(report)
 
@@ -87,8 +89,8 @@ def _facts(report: Document, question: str) -> list[tuple[str, str]]:
         ("question", clip(question, 300)),
         ("window", fmt.window(report["window_start"], report["window_end"])),
         ("engine", one_line(engine_line(report))),
-        ("", ENGINE_NOTES.get(report["engine"], "")),
-        ("traces", population_line(report)),
+        ("", engine_note(report)),
+        (units(report), population_line(report)),
     ]
     if has_numbers(report):
         tokens = f"{fmt.count(totals['input_tokens'])} in, {fmt.count(totals['output_tokens'])} out"
@@ -96,6 +98,7 @@ def _facts(report: Document, question: str) -> list[tuple[str, str]]:
         rows += [
             ("overall", f"errors {fmt.percent(totals['error_rate'])}, {latency}"),
             ("agents used", f"tokens {tokens}, cost {fmt.cost(totals['cost_usd'])}"),
+            ("prices", report.get("prices", "") if totals["cost_usd"] is not None else ""),
         ]
     if spend["calls"]:
         tokens = f"{fmt.count(spend['input_tokens'])} tokens in, {fmt.count(spend['output_tokens'])} out"
@@ -153,16 +156,16 @@ def _legend(report: Document, width: int) -> str:
     return " ".join([*parts, *legend_notes(report)])
 
 
-def _evidence(category: CategoryNode) -> Iterator[RenderableType]:
+def _evidence(category: CategoryNode, report: Document) -> Iterator[RenderableType]:
     yield line(f"{one_line(category['name'])} · {fmt.percent(category['share'])}", "bold")
     if category["description"]:
         yield indented(line(one_line(category["description"])), 2)
-    yield indented(facts(_category_facts(category), label_width=10), 2)
+    yield indented(facts(_category_facts(category, report), label_width=10), 2)
     for example in _pick(category["examples"]):
-        yield from _quote(example)
+        yield from _quote(example, report)
 
 
-def _category_facts(category: CategoryNode) -> list[tuple[str, str]]:
+def _category_facts(category: CategoryNode, report: Document) -> list[tuple[str, str]]:
     errors = fmt.percent(category["error_rate"])
     if category["sampled"]:
         errors += f" ({fmt.interval(category['error_rate_low'], category['error_rate_high'])})"
@@ -177,7 +180,7 @@ def _category_facts(category: CategoryNode) -> list[tuple[str, str]]:
     feedback = [f"{one_line(name)} {fmt.score(mean)}" for name, mean in category["feedback"].items()]
     tools = [f"{one_line(tool['name'])} {fmt.percent(tool['share'])}" for tool in category["tools"][:_TOOLS]]
     return [
-        ("traces", f"{fmt.count(category['traces'])}, from {fmt.count(category['sampled'])} labelled"),
+        (units(report), f"{fmt.count(category['traces'])}, from {fmt.count(category['sampled'])} labelled"),
         ("errors", errors),
         ("latency", f"p50 {fmt.duration(category['p50_ms'])}, p95 {fmt.duration(category['p95_ms'])}"),
         ("tokens", f"{tokens}; cost {cost}"),
@@ -199,10 +202,11 @@ def _pick(examples: list[Example]) -> list[Example]:
     return list(distinct.values())[:_QUOTES]
 
 
-def _quote(example: Example) -> Iterator[RenderableType]:
+def _quote(example: Example, report: Document) -> Iterator[RenderableType]:
     said = one_line(example["evidence"] or example["input"])
     yield indented(line(f"“{clip(said, _QUOTE_CHARS)}”" if said else "(no content captured)", "yellow"), 2)
-    about = [f"trace {one_line(example['trace_id'])}", fmt.duration(example["duration_ms"])]
+    about = [f"{kind} {one_line(identity)}" for kind, identity in where_from(example, report)]
+    about.append(fmt.duration(example["duration_ms"]))
     if example["status"] == "Error":
         about.append("error")
     yield indented(line(" · ".join(about), "dim"), 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -9,6 +10,7 @@ from rich.text import Text
 from tracetaxa.report import format as fmt
 from tracetaxa.report.plain import one_line, plain
 from tracetaxa.report.quote import clip
+from tracetaxa.report.spans import span_tree
 from tracetaxa.report.terminal import facts, heading, indented, line, paint
 
 if TYPE_CHECKING:
@@ -16,29 +18,48 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from tracetaxa.records import Trace, Turn
+    from tracetaxa.records import Feedback, SpanLine, Trace, Turn
 
 _SAID_CHARS = 1200
 _SYSTEM_CHARS = 240
 _TOOL_CHARS = 300
 _ERRORS = 20
+DEFAULT_LIMIT = 200
+"""Turns and spans that are shown: more than anybody reads, less than floods a terminal."""
 
-_ROLE_STYLES = {"user": "bold green", "assistant": "bold cyan", "tool": "bold", "system": "dim"}
+_ROLE_STYLES = {
+    "user": "bold green",
+    "assistant": "bold cyan",
+    "tool": "bold",
+    "retrieval": "bold",
+    "system": "dim",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TraceView:
+    """A trace with what is known beside it. Labels have the fields of LabelRow."""
+
+    trace: Trace
+    spans: Sequence[SpanLine] = ()
+    labels: Sequence[Mapping[str, Any]] = ()
+    cost_usd: float | None = None
 
 
 def render_trace_text(
-    trace: Trace, labels: Sequence[Mapping[str, Any]] = (), *, width: int = 80, color: bool = False
+    view: TraceView, *, width: int = 80, color: bool = False, limit: int = DEFAULT_LIMIT
 ) -> str:
-    """A trace as text: facts, labels, the conversation with tool calls and results cut short, errors.
+    """A trace as text: facts, labels, the conversation with tool calls and results cut short, errors, spans.
 
-    A label has analysis, category, subcategory, confidence, labeller and evidence. No line is wider than
-    `width` cells (at least 40); without `color` there are no escape sequences.
+    At most `limit` turns and `limit` spans, 0 for all. No line is wider than `width` cells (at least 40);
+    without `color` there are no escape sequences.
     """
-    return paint(_trace(trace, labels), width, color)
+    return paint(_trace(view, limit or len(view.trace.turns) + len(view.spans), width), width, color)
 
 
-def trace_document(trace: Trace, labels: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def trace_document(view: TraceView) -> dict[str, Any]:
     """A trace as a JSON value: the record's fields, times in RFC 3339, content whole and as it was sent."""
+    trace = view.trace
     return {
         "trace_id": trace.trace_id,
         "session_id": trace.session_id,
@@ -60,16 +81,21 @@ def trace_document(trace: Trace, labels: Sequence[Mapping[str, Any]] = ()) -> di
         "last_tool_before_error": trace.last_tool_before_error,
         "usage": [
             {
-                "model": usage.model,
-                "provider": usage.provider,
-                "input_tokens": usage.input_tokens,
-                "output_tokens": usage.output_tokens,
+                "model": model,
+                "provider": provider,
+                "calls": calls,
+                "input_tokens": given,
+                "output_tokens": said,
             }
-            for usage in trace.usage
+            for (model, provider), (calls, given, said) in _usage(trace).items()
         ],
         "input_tokens": sum(usage.input_tokens for usage in trace.usage),
         "output_tokens": sum(usage.output_tokens for usage in trace.usage),
-        "feedback": dict(trace.feedback),
+        "cost_usd": view.cost_usd,
+        "feedback": trace.scores,
+        "feedback_given": [asdict(given) for given in trace.feedback],
+        "dialects": list(trace.dialects),
+        "instrumentations": list(trace.instrumentations),
         "attributes": dict(trace.attributes),
         "content_captured": trace.content_captured,
         "input": trace.input,
@@ -89,29 +115,54 @@ def trace_document(trace: Trace, labels: Sequence[Mapping[str, Any]] = ()) -> di
         "errors": [
             {"span_id": error.span_id, "name": error.name, "message": error.message} for error in trace.errors
         ],
-        "labels": [dict(label) for label in labels],
+        "spans": [
+            {name: value for name, value in asdict(span).items() if name not in ("start_ns", "end_ns")}
+            | {"start": fmt.moment(span.start_ns), "duration_ms": (span.end_ns - span.start_ns) / 1e6}
+            for span in view.spans
+        ],
+        "labels": [dict(label) for label in view.labels],
     }
+
+
+def _usage(trace: Trace) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """Calls, input and output tokens by model and provider."""
+    totals: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for call in trace.usage:
+        calls, given, said = totals.get((call.model, call.provider), (0, 0, 0))
+        totals[call.model, call.provider] = (
+            calls + 1,
+            given + call.input_tokens,
+            said + call.output_tokens,
+        )
+    return totals
 
 
 def _duration_ms(trace: Trace) -> float:
     return (trace.end_ns - trace.start_ns) / 1e6
 
 
-def _trace(trace: Trace, labels: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+def _trace(view: TraceView, limit: int, width: int) -> Iterator[RenderableType]:
+    trace = view.trace
     yield line(f"trace {one_line(trace.trace_id)}", "bold")
-    yield facts(_facts(trace))
-    if labels:
+    yield facts(_facts(view))
+    if view.labels:
         yield heading("Labels")
-        for label in labels:
+        for label in view.labels:
             yield from _label(label)
+    if trace.feedback:
+        yield heading("Feedback")
+        for given in trace.feedback:
+            yield from _feedback(given)
     yield heading("Conversation")
-    if not trace.turns:
-        why = "No message was found." if trace.content_captured else "The spans carry no message content."
-        yield line(why)
-    for number, turn in enumerate(trace.turns):
+    if not trace.content_captured:
+        yield line("The spans carry no message content.")
+    elif not trace.turns:
+        yield line("No message was found.")
+    for number, turn in enumerate(trace.turns[:limit]):
         if number:
             yield Text("")
         yield from _turn(turn, trace.start_ns)
+    yield from _more(len(trace.turns) - limit, "turn")
     if trace.errors:
         yield heading("Errors")
         for error in trace.errors[:_ERRORS]:
@@ -119,9 +170,28 @@ def _trace(trace: Trace, labels: Sequence[Mapping[str, Any]]) -> Iterator[Render
             yield indented(line(clip(plain(error.message).strip() or "no message", _TOOL_CHARS)), 2)
         if len(trace.errors) > _ERRORS:
             yield line(f"and {fmt.count(len(trace.errors) - _ERRORS)} more", "dim")
+    if view.spans:
+        yield heading("Spans")
+        yield span_tree(view.spans[:limit], trace.start_ns, width)
+        yield from _more(len(view.spans) - limit, "span")
 
 
-def _facts(trace: Trace) -> list[tuple[str, str]]:
+def _more(left: int, noun: str) -> Iterator[RenderableType]:
+    if left > 0:
+        yield line(f"\nand {_number(left, f'more {noun}')}; --limit 0 shows all", "dim")
+
+
+def _feedback(given: Feedback) -> Iterator[RenderableType]:
+    said = [fmt.score(given.score)] if given.score is not None else []
+    said += [one_line(given.label)] if given.label else []
+    by = f", by {given.annotator.lower()}" if given.annotator else ""
+    yield line(clip(f"{one_line(given.name)} {' '.join(said)}".rstrip() + one_line(by), _TOOL_CHARS))
+    if given.comment:
+        yield indented(line(f"“{clip(one_line(given.comment), _TOOL_CHARS)}”", "yellow"), 2)
+
+
+def _facts(view: TraceView) -> list[tuple[str, str]]:
+    trace = view.trace
     status = "no status" if trace.status == "Unset" else trace.status
     calls = f"{_number(trace.llm_calls, 'model call')}, {_number(trace.tool_calls, 'tool call')}"
     rows = [
@@ -136,15 +206,16 @@ def _facts(trace: Trace) -> list[tuple[str, str]]:
         (
             "model",
             (
-                f"{usage.model or 'unknown'}, {fmt.count(usage.input_tokens)} tokens in, "
-                f"{fmt.count(usage.output_tokens)} out"
+                f"{model or 'unknown'}, {_number(calls, 'call')}, "
+                f"{fmt.count(given)} tokens in, {fmt.count(said)} out"
             ),
         )
-        for usage in trace.usage
+        for (model, _), (calls, given, said) in _usage(trace).items()
     ]
     rows += [
+        ("cost", fmt.cost(view.cost_usd) if view.cost_usd is not None else ""),
         ("tools", ", ".join(trace.tools)),
-        ("feedback", ", ".join(f"{name} {fmt.score(value)}" for name, value in trace.feedback.items())),
+        ("read as", ", ".join([*trace.dialects, *(f"by {name}" for name in trace.instrumentations)])),
     ]
     rows += [("attribute", f"{name} = {value}") for name, value in sorted(trace.attributes.items())]
     return [(name, clip(one_line(value), _TOOL_CHARS)) for name, value in rows]
@@ -166,14 +237,18 @@ def _label(label: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _turn(turn: Turn, start_ns: int) -> Iterator[RenderableType]:
-    title = f"tool {one_line(turn.tool) or '(no name)'}" if turn.role == "tool" else turn.role
+    called = turn.role in ("tool", "retrieval")
+    title = f"{turn.role} {one_line(turn.tool) or '(no name)'}" if called else turn.role
+    if not turn.time_ns:
+        title += " (said before this trace)"
     at = f" +{fmt.duration(max(0, turn.time_ns - start_ns) / 1e6)}" if turn.time_ns else ""
     head = line(title, "bold red" if turn.error else _ROLE_STYLES.get(turn.role, ""))
     head.append(f"{at}{' failed' if turn.error else ''}", "red" if turn.error else "dim")
     yield head
-    if turn.role == "tool":
-        called, returned = _cut(turn.arguments) or "(no arguments)", _cut(turn.text) or "(empty)"
-        yield indented(facts([("call", called), ("result", returned)], label_width=6), 2)
+    if called:
+        names = ("call", "result") if turn.role == "tool" else ("query", "found")
+        asked, returned = _cut(turn.arguments) or "(no arguments)", _cut(turn.text) or "(empty)"
+        yield indented(facts([(names[0], asked), (names[1], returned)], label_width=6), 2)
         return
     limit = _SYSTEM_CHARS if turn.role == "system" else _SAID_CHARS
     yield indented(line(clip(plain(turn.text).strip(), limit) or "(empty)"), 2)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from tracetaxa.records import OTHER
 from tracetaxa.report import format as fmt
-from tracetaxa.report.document import all_read, fails_more, lists_all_subcategories, walk, with_verdict
+from tracetaxa.report.document import (
+    all_read,
+    fails_more,
+    lists_all_subcategories,
+    units,
+    walk,
+    with_verdict,
+)
 from tracetaxa.report.plain import one_line
 from tracetaxa.report.quote import clip
 
@@ -26,14 +33,6 @@ STATUS_NOTES = {
 }
 """What a reader must know about a run that is not complete."""
 
-ENGINE_NOTES = {
-    "local": "The local engine groups traces by what sets them apart. It does not read the question, names "
-    "the groups by keywords, and extracts no attributes."
-}
-"""What a reader must know about how an engine came to its categories."""
-
-ALL_READ = "Every trace was read, so shares are exact."
-
 _ENGINES = {"local": "local, no language model"}
 _CHOICES = ("openai", "local")
 
@@ -47,6 +46,16 @@ def headline(document: Document) -> tuple[str, str]:
     return clip(title, _TITLE_CHARS), question
 
 
+def engine_note(document: Document) -> str:
+    """What a reader must know about how an engine came to its categories; mostly nothing."""
+    if document["engine"] != "local":
+        return ""
+    return (
+        f"The local engine groups {units(document)} by what sets them apart. It does not read the question, "
+        "names the groups by keywords, and extracts no attributes."
+    )
+
+
 def engine_line(document: Document) -> str:
     engine = _ENGINES.get(document["engine"], document["engine"])
     return f"{engine} ({', '.join(document['models'])})" if document["models"] else engine
@@ -56,7 +65,7 @@ def legend_notes(report: Document) -> list[str]:
     """What a reader of the table must know, where it applies."""
     notes = []
     if not lists_all_subcategories(report):
-        notes.append("A category's traces without a subcategory are not listed.")
+        notes.append(f"A category's {units(report)} without a subcategory are not listed.")
     if any(fails_more(node, report) for node in walk(report)):
         notes.append(FAILS_MORE)
     return notes
@@ -64,15 +73,18 @@ def legend_notes(report: Document) -> list[str]:
 
 def shares_of(report: Document) -> str:
     """What the shares are of, and how sure they are."""
-    return f"Shares are of all traces in the window{_certainty(report)}"
+    certainty = f". {exactness(report)}" if all_read(report) else ", with the 95% confidence interval (CI)."
+    return f"Shares are of all {units(report)} in the window{certainty}"
 
 
-def _certainty(report: Document) -> str:
-    return f". {ALL_READ}" if all_read(report) else ", with the 95% confidence interval (CI)."
+def exactness(report: Document) -> str:
+    """Why shares have no interval; empty where they have one."""
+    unit = units(report).removesuffix("s")
+    return f"Every {unit} was read, so shares are exact." if all_read(report) else ""
 
 
 def population_line(report: Document) -> str:
-    """How many traces the window has, and how many of them the numbers rest on."""
+    """How many traces or sessions the window has, and how many of them the numbers rest on."""
     population = report["population"]
     parts = [f"{fmt.count(population['selected'])} in the window"]
     parts += [f"{fmt.count(population['sampled'])} sampled", f"{fmt.count(with_verdict(report))} labelled"]
@@ -81,6 +93,13 @@ def population_line(report: Document) -> str:
     if population["still_open"]:
         parts.append(f"{fmt.count(population['still_open'])} still open (left out)")
     return ", ".join(parts)
+
+
+def where_from(example: Example, report: Document) -> list[tuple[str, str]]:
+    """Whose words an example quotes, as (kind of id, id)."""
+    if units(report) == "traces":
+        return [("trace", example["trace_id"])]
+    return [("session", example.get("session_id", "")), ("first trace", example["trace_id"])]
 
 
 def first_example(document: Document) -> Example | None:
@@ -99,7 +118,8 @@ def next_commands(report: Document, shared_as: str = "html") -> list[tuple[str, 
     """(what it is good for, the command) for a reader; `shared_as` is the other rendering to name."""
     commands = []
     if example := first_example(report):
-        commands.append(("Read one trace", f"tracetaxa trace {shlex.quote(example['trace_id'])}"))
+        what = "Read one trace" if units(report) == "traces" else "Read the first trace of a session"
+        commands.append((what, f"tracetaxa trace {shlex.quote(example['trace_id'])}"))
     if report["categories"]:
         why, options = _SHARED_AS[shared_as]
         commands.append((why, f"tracetaxa report {shlex.quote(report['run_id'])} {options}"))
