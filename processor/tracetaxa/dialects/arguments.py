@@ -1,4 +1,4 @@
-"""What a tool was called with, out of what instrumentations record of a call."""
+"""What a tool was called with and what it returned, out of what instrumentations record of a call."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ def called_with(raw: str) -> str:
     if "input_str" in value:
         return canonical_json(value.get("inputs") or python_literal(value["input_str"]))
     return text_of(value)
+
+
+def returned_by(said: str) -> str:
+    """The value in `{"output": value, …}`, as callbacks record what a tool returned; else the text."""
+    value = load_json(said) if said.startswith('{"output":') else None
+    return text_of(value["output"]) if isinstance(value, dict) else said
 
 
 def python_literal(written: Any) -> Any:

@@ -6,13 +6,14 @@ Source: langsmith-sdk 0.15, python/langsmith/_internal/otel. Inputs and outputs 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from tracetaxa.dialects.failure import failed
 from tracetaxa.dialects.identity import session_of, user_of
-from tracetaxa.dialects.messages import EMPTY, Conversation, MessageReader, read_payload, read_result
-from tracetaxa.dialects.reading import Kind, Retrieval, SpanReading, ToolRun
-from tracetaxa.dialects.values import canonical_json, count, load_json, text, text_of, well_formed
+from tracetaxa.dialects.observation import read_observation
+from tracetaxa.dialects.reading import Kind, SpanReading, ToolRun
+from tracetaxa.dialects.values import count, load_json, text, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,27 +26,24 @@ _KINDS: dict[str, Kind] = {"llm": "model", "tool": "tool", "retriever": "retriev
 class LangSmith:
     name = "langsmith"
 
-    def __init__(self) -> None:
-        self._inputs = MessageReader()
-
     def matches(self, span: Span, roots: Collection[str]) -> bool:
         return "langsmith" in roots
 
     def read(self, span: Span) -> SpanReading:
         attributes = span.attributes
         kind = _kind(span)
-        asked, answered = self._messages(span, kind)
-        usage = load_json(text(attributes, "langsmith.usage_metadata", "langsmith.metadata.usage_metadata"))
-        usage = usage if isinstance(usage, dict) else {}
+        given, returned = text(attributes, "gen_ai.prompt"), text(attributes, "gen_ai.completion")
+        observed = read_observation(span, kind, given, returned, failed=failed(span))
+        usage = _object(text(attributes, "langsmith.usage_metadata", "langsmith.metadata.usage_metadata"))
         details = usage.get("input_token_details")
         details = details if isinstance(details, dict) else {}
         return SpanReading(
             kind=kind,
-            system=asked.system,
-            input=asked.messages,
-            output=answered.messages,
-            tool=_tool(span) if kind == "tool" else None,
-            retrieval=_retrieval(span) if kind == "retrieval" else None,
+            system=observed.asked.system,
+            input=observed.asked.messages,
+            output=observed.answered.messages,
+            tool=_named(span, observed.tool) if observed.tool else None,
+            retrieval=observed.retrieval,
             model=well_formed(text(attributes, "langsmith.metadata.ls_model_name"))
             if kind == "model"
             else "",
@@ -59,14 +57,6 @@ class LangSmith:
             agent=well_formed(text(attributes, "langsmith.metadata.lc_agent_name")),
         )
 
-    def _messages(self, span: Span, kind: Kind) -> tuple[Conversation, Conversation]:
-        asked, answered = text(span.attributes, "gen_ai.prompt"), text(span.attributes, "gen_ai.completion")
-        if kind == "model":
-            return self._inputs.read(asked, "user"), self._inputs.read(answered, "assistant")
-        if kind == "agent":
-            return read_payload(asked, "user"), read_payload(answered, "assistant")
-        return EMPTY, EMPTY
-
 
 def _kind(span: Span) -> Kind:
     stated = text(span.attributes, "langsmith.span.kind").lower()
@@ -75,27 +65,15 @@ def _kind(span: Span) -> Kind:
     return _KINDS.get(stated, "other")
 
 
-def _tool(span: Span) -> ToolRun:
+def _named(span: Span, run: ToolRun) -> ToolRun:
     attributes = span.attributes
-    told = read_result(text(attributes, "gen_ai.completion"))
-    said = load_json(told.text) if told.text.startswith('{"output":') else None
-    return ToolRun(
-        call_id=well_formed(text(attributes, "gen_ai.tool.call.id")) or told.call_id,
-        name=well_formed(text(attributes, "gen_ai.tool.name", "langsmith.trace.name")) or span.name,
-        arguments=canonical_json(text(attributes, "gen_ai.prompt")),
-        result=text_of(said["output"]) if isinstance(said, dict) else told.text,
-        error=failed(span) or told.error,
+    return replace(
+        run,
+        call_id=well_formed(text(attributes, "gen_ai.tool.call.id")) or run.call_id,
+        name=well_formed(text(attributes, "gen_ai.tool.name", "langsmith.trace.name")) or run.name,
     )
 
 
-def _retrieval(span: Span) -> Retrieval | None:
-    """Documents are `{"output": [{"page_content": …}]}`; embeddings find nothing."""
-    found = load_json(text(span.attributes, "gen_ai.completion"))
-    documents = found.get("documents", found.get("output")) if isinstance(found, dict) else None
-    if not isinstance(documents, list):
-        return None
-    contents = [d.get("page_content") if isinstance(d, dict) else d for d in documents]
-    asked = read_payload(text(span.attributes, "gen_ai.prompt"), "user").messages
-    return Retrieval(
-        span.name, asked[-1].text if asked else "", "\n".join(filter(None, map(text_of, contents)))
-    )
+def _object(raw: str) -> dict[str, Any]:
+    value = load_json(raw)
+    return value if isinstance(value, dict) else {}

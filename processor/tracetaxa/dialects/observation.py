@@ -1,7 +1,7 @@
 """Spans that state their kind and hold what went in and what came out, each as text or JSON.
 
-Langfuse and MLflow both record so: any function, chain, tool or model call is an observation with an input
-and an output, and its kind says how to read them.
+Langfuse, LangSmith and MLflow record so: any function, chain, tool or model call is an observation with an
+input and an output, and its kind says how to read them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.dialects.arguments import called_with
+from tracetaxa.dialects.arguments import called_with, returned_by
 from tracetaxa.dialects.messages import EMPTY, Conversation, read_messages, read_payload, read_result
 from tracetaxa.dialects.reading import Retrieval, ToolRun
 from tracetaxa.dialects.values import load_json, text_of, well_formed
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _CONTENT = ("page_content", "content", "text", "document", "node")
 """Where a document keeps its text; the last two hold the document itself beside its score."""
+_LISTS = ("documents", "nodes", "output")
+"""Where a search keeps its documents, if not at the top."""
 _MAX_DEPTH = 3
 
 
@@ -54,7 +56,7 @@ def _tool(span: Span, given: str, returned: str, failed: bool) -> ToolRun:
         call_id=told.call_id,
         name=well_formed(span.name),
         arguments=called_with(given),
-        result=told.text,
+        result=returned_by(told.text),
         error=failed or told.error,
     )
 
@@ -63,7 +65,7 @@ def _retrieval(span: Span, given: str, returned: str) -> Retrieval | None:
     """The search, if what came out are documents; an embedding finds none."""
     found = load_json(returned) if returned[:1] in ("[", "{") else None
     if isinstance(found, dict):
-        found = found.get("documents", found.get("nodes"))
+        found = next((found[key] for key in _LISTS if isinstance(found.get(key), list)), None)
     texts = [_text(document, 0) for document in found] if isinstance(found, list) else []
     if not any(texts):
         return None

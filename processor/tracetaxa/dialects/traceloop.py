@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracetaxa.dialects.arguments import called_with
+from tracetaxa.dialects.arguments import called_with, returned_by
 from tracetaxa.dialects.failure import failed
 from tracetaxa.dialects.flattened import unflatten
 from tracetaxa.dialects.identity import session_of, user_of
 from tracetaxa.dialects.messages import EMPTY, Conversation, message_of, read_payload, read_result
 from tracetaxa.dialects.reading import Kind, SpanReading, ToolRun
-from tracetaxa.dialects.values import count, load_json, text, text_of, well_formed
+from tracetaxa.dialects.values import count, load_json, text, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -91,12 +91,6 @@ def _tool(span: Span) -> ToolRun:
         call_id=well_formed(text(attributes, "gen_ai.tool.call.id")) or told.call_id,
         name=well_formed(text(attributes, "gen_ai.tool.name", "traceloop.entity.name")) or span.name,
         arguments=called_with(text(attributes, "gen_ai.tool.call.arguments", "traceloop.entity.input")),
-        result=_output(told.text),
+        result=returned_by(told.text),
         error=failed(span) or told.error,
     )
-
-
-def _output(said: str) -> str:
-    """The value in `{"output": value, "kwargs": …}`."""
-    value = load_json(said) if said.startswith('{"output":') else None
-    return text_of(value["output"]) if isinstance(value, dict) else said
