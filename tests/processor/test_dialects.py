@@ -178,7 +178,7 @@ def test_evaluation_events_are_feedback_but_our_own_labels_are_not() -> None:
     )
     spans.add("work", events=events)
 
-    assert spans.read().scores == {"helpful": 1.0}
+    assert spans.read().scores == {"helpful": 0.75}
 
 
 def test_attributes_are_short_and_hold_no_content() -> None:

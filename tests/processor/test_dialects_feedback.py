@@ -141,7 +141,7 @@ def test_a_trace_of_placeholders_alone_is_still_read() -> None:
     assert spans.read().span_count == 1
 
 
-def test_the_newest_of_one_name_counts_and_what_came_beside_the_spans_counts_too() -> None:
+def test_of_several_opinions_the_mean_counts_and_what_came_beside_the_spans_counts_too() -> None:
     spans = Spans()
     for value in ("0.1", "0.9"):
         attributes = EVALUATION | {"gen_ai.evaluation.score.value": value}
@@ -152,7 +152,18 @@ def test_the_newest_of_one_name_counts_and_what_came_beside_the_spans_counts_too
         Feedback("f2", trace_id, "", "", "helpful", 0.5, "", "", "HUMAN", "api", 1 * SECOND),
     ]
 
-    assert read_trace(spans.all, (), beside).scores == {"helpful": 0.9, "thumbs": 0.0}
+    trace = read_trace(spans.all, (), beside)
+    assert trace.scores == {"helpful": pytest.approx(0.5), "thumbs": 0.0}
+    assert [given.score for given in trace.feedback] == [0.5, 0.1, 0.9, 0.0]
+
+
+def test_a_piece_that_was_changed_counts_once() -> None:
+    spans = Spans()
+    spans.chat(None, [], [])
+    trace_id = spans.all[0].trace_id
+    first = Feedback("f1", trace_id, "", "", "thumbs", 0.0, "down", "", "HUMAN", "api", 5 * SECOND)
+    second = Feedback("f1", trace_id, "", "", "thumbs", 1.0, "up", "", "HUMAN", "api", 6 * SECOND)
+    assert read_trace(spans.all, (), [second, first]).scores == {"thumbs": 1.0}
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_rows_of_messages(change: tuple[str, str]) -> None:
     assert first.input.startswith("Hello")
     assert "\n" in first.input
     assert turns(second) == [("user", "Hi"), ("assistant", "Hello")]
-    assert (first.session_id, first.attributes["metadata.channel"]) == ("a", "web")
+    assert (first.session_id, first.attributes["metadata.channel"]) == ("shop/a", "web")
     assert first.end_ns - first.start_ns == 2 * 10**9
     assert (summary.read, summary.imported_traces, summary.bad) == (2, 2, 0)
 
@@ -140,3 +140,27 @@ def test_no_table_raises(rows: list[list[str]], header: str) -> None:
     sink, summary = run(text.encode("utf-8", "surrogatepass"), "x.csv", form="csv")
     assert summary.bad <= summary.read
     assert summary.imported_traces == len(sink.traces())
+
+
+def test_ids_of_one_file_are_not_those_of_another() -> None:
+    from tracetaxa.imports.identity import session_id
+
+    assert session_id("teamA", "1") == "teamA/1"
+    assert session_id("teamA", "123456789") == "teamA/123456789"
+    assert session_id("teamA", "thread-88") == "thread-88"
+    assert session_id("teamA", "") == ""
+
+
+def test_a_quote_that_is_never_closed_is_told() -> None:
+    text = 'conversation_id,role,content\n1,user,hello\n1,assistant,"unterminated\n2,user,x\n2,assistant,y\n'
+    sink, summary = csv(text)
+    assert summary.bad == 1
+    assert ("not CSV" in summary.problems[0].reason, summary.problems[0].line) == (True, 3)
+    assert [trace.input for trace in sink.traces()] == ["hello"]
+
+
+def test_names_of_columns_are_found_whatever_their_case() -> None:
+    text = "Ticket,Who,What\n1,user,hi\n1,bot,hello\n"
+    columns = {"conversation": "ticket", "role": "who", "content": "WHAT"}
+    sink, _ = csv(text, columns=columns)
+    assert [trace.output for trace in sink.traces()] == ["hello"]

@@ -95,6 +95,7 @@ TRACE = Trace(
 )
 SPANS = [
     SpanLine(
+        "4bf92f3577b34da6a3ce929d0e0e4736",
         0,
         "00f067aa0ba902b7",
         "invoke_agent shop",
@@ -109,6 +110,7 @@ SPANS = [
         None,
     ),
     SpanLine(
+        "4bf92f3577b34da6a3ce929d0e0e4736",
         1,
         "aa01",
         "chat gpt-5-mini",
@@ -123,6 +125,7 @@ SPANS = [
         678,
     ),
     SpanLine(
+        "4bf92f3577b34da6a3ce929d0e0e4736",
         1,
         "aa02",
         "execute_tool lookup_order",
@@ -137,7 +140,19 @@ SPANS = [
         None,
     ),
     SpanLine(
-        2, "aa04", "GET \x1b[2J/orders", "orders", "other", (), at(1.21), at(31), "Error", "", None, None
+        "4bf92f3577b34da6a3ce929d0e0e4736",
+        2,
+        "aa04",
+        "GET \x1b[2J/orders",
+        "orders",
+        "other",
+        (),
+        at(1.21),
+        at(31),
+        "Error",
+        "",
+        None,
+        None,
     ),
 ]
 LABELS = [

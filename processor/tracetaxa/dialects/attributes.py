@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from tracetaxa.dialects.identity import SCRUBBED
 from tracetaxa.dialects.values import text_of, well_formed
 
 if TYPE_CHECKING:
@@ -86,7 +87,13 @@ _CONTENT = (
     "http.response.body",
 )
 """What was said, in any dialect: it belongs in turns, where it is redacted, not in columns to group by."""
-_KEPT = ("gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.tool.name")
+_KEPT = (
+    "gen_ai.prompt.name",
+    "gen_ai.prompt.version",
+    "gen_ai.tool.name",
+    "tracetaxa.import.times",
+    "tracetaxa.trace.root",
+)
 
 
 def attributes_of(root: Span, agent: str, scope: Span | None) -> dict[str, str]:
@@ -102,7 +109,7 @@ def attributes_of(root: Span, agent: str, scope: Span | None) -> dict[str, str]:
         if len(found) == MAX_ATTRIBUTES:
             break
         value = raw if isinstance(raw, str) else text_of(raw)
-        if key not in found and 0 < len(value) <= MAX_VALUE_CHARACTERS and _groups(key):
+        if key not in found and 0 < len(value) <= MAX_VALUE_CHARACTERS and _groups(key, value):
             found[well_formed(key)] = well_formed(value)
     return found
 
@@ -114,5 +121,5 @@ def _preferred(root: Span) -> Iterator[tuple[str, str]]:
                 yield key, source[key]
 
 
-def _groups(key: str) -> bool:
-    return key in _KEPT or not key.startswith(_NOISE + _CONTENT)
+def _groups(key: str, value: str) -> bool:
+    return key in _KEPT or not (key.startswith(_NOISE + _CONTENT) or value.startswith(SCRUBBED))

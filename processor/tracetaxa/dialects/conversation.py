@@ -45,6 +45,8 @@ class Step:
     """Moment of the span that brought this step, mostly its start: never decreases from step to step."""
     call: ToolCall | None = None
     result: ToolResult | None = None
+    delegated: bool = False
+    """Said to an agent or tool that asked, not to the user."""
 
 
 @dataclass(slots=True, eq=False)
@@ -180,7 +182,7 @@ class ConversationBuilder:
         for result in message.results:
             self._answer(result, thread, span, time_ns)
         if message.text and not (delegated and message.role == "user"):
-            self._step(message.role, message.text, span, time_ns)
+            self._step(message.role, message.text, span, time_ns).delegated = delegated
         for call in message.calls:
             step = self._step("tool", "", span, time_ns, call)
             thread.waiting.append(step)

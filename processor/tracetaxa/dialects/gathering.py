@@ -28,7 +28,12 @@ def gather(tree: Tree, readings: Sequence[SpanReading], nesting: Nesting) -> lis
         bool(r.output) and not inside for r, inside in zip(readings, nesting.output_inside, strict=True)
     ]
     late = [
-        answers[i] and (reading.kind == "agent" or nesting.input_inside[i])
+        answers[i]
+        and (
+            reading.kind == "agent"
+            or nesting.input_inside[i]
+            or (nesting.runs_inside[i] and not any(message.calls for message in reading.output))
+        )
         for i, reading in enumerate(readings)
     ]
     asker, answerer = nesting.nearest(tree, asks), nesting.nearest(tree, late)

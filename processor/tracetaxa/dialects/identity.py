@@ -40,7 +40,7 @@ USER_KEYS = (
 )
 
 
-_SCRUBBED = "[Scrubbed due to "
+SCRUBBED = "[Scrubbed due to "
 """Logfire takes values whose key looks secret away, and `session.id` does: one session for everybody."""
 _SESSION_NAMES = ("session_id", "thread_id", "conversation_id", "sessionId", "threadId", "conversationId")
 _USER_NAMES = ("user_id", "userId")
@@ -57,7 +57,7 @@ def user_of(span: Span) -> str:
 def _identity(span: Span, keys: tuple[str, ...]) -> str:
     attributes = span.attributes
     for key in keys:
-        if key in attributes and (found := text(attributes, key)) and not found.startswith(_SCRUBBED):
+        if key in attributes and (found := text(attributes, key)) and not found.startswith(SCRUBBED):
             return well_formed(found)
     return ""
 

@@ -1,4 +1,4 @@
-"""Feedback out of the readings of a trace: whose it is, and which counts."""
+"""Feedback out of the readings of a trace, and whose it is."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tracetaxa.dialects.reading import Judgement, SpanReading
     from tracetaxa.records import Span
 
-MAX_NAMES = 200
-"""Of more names on one trace the newest are kept."""
+MAX_PIECES = 200
+"""Of more pieces on one trace the newest are kept."""
 MAX_NAME_CHARACTERS = 200
 MAX_COMMENT_CHARACTERS = 10_000
 """What telemetry says beyond this is cut; the span keeps it."""
@@ -26,7 +26,7 @@ def judge(
 ) -> tuple[tuple[Feedback, ...], tuple[Feedback, ...]]:
     """Feedback on the trace of these spans, and feedback on others that its spans carry.
 
-    `given` came beside the spans. Of several with one name the newest counts.
+    `given` came beside the spans. All of it is kept, oldest first, but for pieces that were changed later.
     """
     trace_ids = {span.trace_id for span in spans}
     carried = [
@@ -37,9 +37,9 @@ def judge(
     own = [feedback for feedback in carried if feedback.trace_id in trace_ids]
     newest: dict[str, Feedback] = {}
     for feedback in sorted([*own, *given], key=lambda f: (f.given_at_ns, f.feedback_id)):
-        newest.pop(feedback.name, None)
-        newest[feedback.name] = feedback
-    return tuple(newest.values())[-MAX_NAMES:], tuple(f for f in carried if f.trace_id not in trace_ids)
+        newest.pop(feedback.feedback_id, None)
+        newest[feedback.feedback_id] = feedback
+    return tuple(newest.values())[-MAX_PIECES:], tuple(f for f in carried if f.trace_id not in trace_ids)
 
 
 def _feedback(span: Span, number: int, judgement: Judgement) -> Feedback:

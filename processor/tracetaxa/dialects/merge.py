@@ -18,7 +18,7 @@ from tracetaxa.dialects.pairing import Execution, to_turns
 from tracetaxa.dialects.reading import ToolRun
 from tracetaxa.dialects.tree import build_tree
 from tracetaxa.dialects.values import well_formed
-from tracetaxa.records import Span, SpanError, Trace, Turn, Usage
+from tracetaxa.records import ROOT, Span, SpanError, Trace, Turn, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,8 @@ def _read(spans: Sequence[Span], logs: Sequence[LogRecord], feedback: Sequence[F
             root,
             next((reading.agent for reading in readings if reading.agent), ""),
             next((span for span, r in zip(tree.spans, readings, strict=True) if r.kind != "other"), None),
-        ),
+        )
+        | ({} if _rooted(tree) else {ROOT: "missing"}),
         turns=turns,
         errors=tuple(SpanError(span.span_id, span.name, message_of(span)) for span in errors),
         content_captured=not llm_calls or any(reading.has_content for reading in readings),
@@ -185,6 +186,12 @@ def _instrumentations(spans: Sequence[Span], readings: Sequence[SpanReading]) ->
         if reading.kind != "other" and span.scope_name
     }
     return tuple(well_formed(f"{name} {version}".rstrip()) for name, version in scopes)
+
+
+def _rooted(tree: Tree) -> bool:
+    """Whether the root of each trace is there: senders sample, crash, or report elsewhere."""
+    rooted = {span.trace_id for span in tree.spans if not span.parent_span_id}
+    return all(span.trace_id in rooted for span in tree.spans)
 
 
 def _status(tree: Tree) -> str:

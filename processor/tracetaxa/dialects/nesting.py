@@ -24,6 +24,8 @@ class Nesting:
     input_inside: list[bool]
     output_inside: list[bool]
     wraps_model: list[bool]
+    runs_inside: list[bool]
+    """Whether a model call has the tools and agents that it asks for inside: its answer comes after them."""
     repeats: list[int]
     """The tool span that reports the same call as this one, -1 for none: client and server of one call."""
     in_tool: list[bool]
@@ -40,6 +42,7 @@ class Nesting:
             _inside(tree, readings, lambda reading: bool(reading.input), delegations),
             _inside(tree, readings, lambda reading: reading.says_text, delegations),
             _inside(tree, readings, lambda reading: reading.kind == "model"),
+            _runs_inside(tree, readings),
             _repeats(readings, enclosing),
             [outer >= 0 and readings[outer].kind == "tool" for outer in enclosing],
             delegations,
@@ -72,6 +75,15 @@ def _inside(
         if readings[parent].kind != "model" or readings[i].kind not in ("tool", "agent"):
             inside[parent] = True
     return inside
+
+
+def _runs_inside(tree: Tree, readings: Sequence[SpanReading]) -> list[bool]:
+    inside = [False] * len(readings)
+    for i in reversed(tree.downward):
+        parent = tree.parents[i]
+        if parent >= 0 and (inside[i] or readings[i].kind in ("tool", "agent")):
+            inside[parent] = True
+    return [found and reading.kind == "model" for found, reading in zip(inside, readings, strict=True)]
 
 
 def _enclosing(tree: Tree, readings: Sequence[SpanReading]) -> list[int]:

@@ -30,6 +30,7 @@ def outline(spans: Sequence[Span], logs: Sequence[LogRecord] = ()) -> list[SpanL
         span, reading = tree.spans[i], readings[i]
         lines.append(
             SpanLine(
+                trace_id=span.trace_id,
                 depth=depth,
                 span_id=span.span_id,
                 name=span.name,

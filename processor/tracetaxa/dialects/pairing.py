@@ -36,7 +36,10 @@ def to_turns(steps: Sequence[Step], executions: Sequence[Execution]) -> tuple[Tu
     taken = {id(execution) for execution in matched.values()}
     extra = deque(execution for execution in executions if id(execution) not in taken)
     turns: list[Turn] = []
+    results = {run.run.result.strip() for run in executions} - {""}
     for step in steps:
+        if step.delegated and step.text.strip() in results:
+            continue  # what a sub-agent answers is the result of the tool that it works in
         while extra and extra[0].span.start_ns < step.since_ns:
             turns.append(_tool_turn(None, extra.popleft()))
         if step.call is None:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from tracetaxa.imports.rows import Chat
 
 
+_TELLING = 8
+"""Characters from which an id is taken to be nobody else's."""
+
+
 class TraceIds:
     """Of one import. Chats that say the same and have no id of their own are told apart by counting them."""
 
@@ -39,3 +43,10 @@ class TraceIds:
 
 def span_id(trace_id: bytes, place: int | str) -> bytes:
     return hashlib.blake2b(str(place).encode(), key=trace_id, digest_size=8).digest()
+
+
+def session_id(service: str, conversation: str) -> str:
+    """Ids such as 1, 2, 3 mean something in their own file only: the service's name is put before them."""
+    if not conversation or (len(conversation) >= _TELLING and not conversation.isdigit()):
+        return conversation
+    return f"{service}/{conversation}"

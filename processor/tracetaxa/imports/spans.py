@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 from tracetaxa.dialects.values import text_of
 from tracetaxa.imports.clock import has_times, message_times
 from tracetaxa.imports.history import HISTORY_CHARACTERS, History, encode_system
-from tracetaxa.imports.identity import span_id
+from tracetaxa.imports.identity import session_id, span_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,7 +132,7 @@ class _Trace:
         return {
             "gen_ai.operation.name": operation,
             "gen_ai.agent.name": self._service,
-            "gen_ai.conversation.id": self._chat.conversation,
+            "gen_ai.conversation.id": session_id(self._service, self._chat.conversation),
         }
 
     def _root_attributes(self) -> dict[str, Any]:

@@ -86,11 +86,13 @@ class Columns:
         Raises ConfigError for a chosen column that is not there, BadRow when there is nothing to read.
         """
         shown = ", ".join(header[:12]) or "none"
-        for field, column in chosen.items():
-            if column not in header:
-                raise ConfigError(f"--column {field}={column}: there is no such column; the file has {shown}")
         known = {_plain(column): column for column in reversed(header)}
-        found = dict(chosen)
+        found = {}
+        for field, column in chosen.items():
+            match = column if column in header else known.get(_plain(column))
+            if match is None:
+                raise ConfigError(f"--column {field}={column}: there is no such column; the file has {shown}")
+            found[field] = match
         for field, names in FIELDS.items():
             taken = set(found.values())
             for name in names:
@@ -118,7 +120,8 @@ def csv_rows(source: Source) -> Iterator[tuple[int, list[str] | BadRow]]:
     """Line number and cells; the header comes first."""
     csv.field_size_limit(min(source.max_record_characters, 2**31 - 1))
     lines = _lines(source)
-    reader = csv.reader(lines, delimiter=_delimiter(source.head))
+    # Strict, or a quote that is never closed would swallow the rest of the file.
+    reader = csv.reader(lines, delimiter=_delimiter(source.head), strict=True)
     while True:
         line = reader.line_num + 1
         try:

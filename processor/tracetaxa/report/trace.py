@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from tracetaxa.dialects.identity import SESSION_KEYS, USER_KEYS
 from tracetaxa.report import format as fmt
 from tracetaxa.report.plain import one_line, plain
 from tracetaxa.report.quote import clip
@@ -24,9 +25,13 @@ _SAID_CHARS = 1200
 _SYSTEM_CHARS = 240
 _TOOL_CHARS = 300
 _ERRORS = 20
+_ATTRIBUTES = 12
+_TOLD = frozenset({*SESSION_KEYS, *USER_KEYS, "otel.scope.name", "otel.scope.version"})
+"""Attributes that the facts tell already."""
 DEFAULT_LIMIT = 200
 """Turns and spans that are shown: more than anybody reads, less than floods a terminal."""
 
+_TIMES = "tracetaxa.import.times"
 _ROLE_STYLES = {
     "user": "bold green",
     "assistant": "bold cyan",
@@ -67,6 +72,7 @@ def trace_document(view: TraceView) -> dict[str, Any]:
         "service_name": trace.service_name,
         "root_name": trace.root_name,
         "root_span_id": trace.root_span_id,
+        "has_root": trace.has_root,
         "start": fmt.moment(trace.start_ns),
         "end": fmt.moment(trace.end_ns),
         "duration_ms": _duration_ms(trace),
@@ -143,7 +149,9 @@ def _duration_ms(trace: Trace) -> float:
 
 def _trace(view: TraceView, limit: int, width: int) -> Iterator[RenderableType]:
     trace = view.trace
-    yield line(f"trace {one_line(trace.trace_id)}", "bold")
+    several = len({span.trace_id for span in view.spans}) if view.spans else 1
+    what = f"session of {several} traces, the first " if several > 1 else ""
+    yield line(f"{what}trace {one_line(trace.trace_id)}", "bold")
     yield facts(_facts(view))
     if view.labels:
         yield heading("Labels")
@@ -161,7 +169,7 @@ def _trace(view: TraceView, limit: int, width: int) -> Iterator[RenderableType]:
     for number, turn in enumerate(trace.turns[:limit]):
         if number:
             yield Text("")
-        yield from _turn(turn, trace.start_ns)
+        yield from _turn(turn, trace.start_ns, trace.content_captured)
     yield from _more(len(trace.turns) - limit, "turn")
     if trace.errors:
         yield heading("Errors")
@@ -170,6 +178,12 @@ def _trace(view: TraceView, limit: int, width: int) -> Iterator[RenderableType]:
             yield indented(line(clip(plain(error.message).strip() or "no message", _TOOL_CHARS)), 2)
         if len(trace.errors) > _ERRORS:
             yield line(f"and {fmt.count(len(trace.errors) - _ERRORS)} more", "dim")
+    shown = [(one_line(name), value) for name, value in sorted(trace.attributes.items()) if name not in _TOLD]
+    if shown:
+        yield heading("Attributes")
+        yield facts([(name, clip(one_line(value), _TOOL_CHARS)) for name, value in shown[:_ATTRIBUTES]])
+        if len(shown) > _ATTRIBUTES:
+            yield line(f"and {fmt.count(len(shown) - _ATTRIBUTES)} more; --format json has them", "dim")
     if view.spans:
         yield heading("Spans")
         yield span_tree(view.spans[:limit], trace.start_ns, width)
@@ -185,6 +199,7 @@ def _feedback(given: Feedback) -> Iterator[RenderableType]:
     said = [fmt.score(given.score)] if given.score is not None else []
     said += [one_line(given.label)] if given.label else []
     by = f", by {given.annotator.lower()}" if given.annotator else ""
+    by += f", on span {given.span_id}" if given.span_id else ""
     yield line(clip(f"{one_line(given.name)} {' '.join(said)}".rstrip() + one_line(by), _TOOL_CHARS))
     if given.comment:
         yield indented(line(f"“{clip(one_line(given.comment), _TOOL_CHARS)}”", "yellow"), 2)
@@ -192,11 +207,12 @@ def _feedback(given: Feedback) -> Iterator[RenderableType]:
 
 def _facts(view: TraceView) -> list[tuple[str, str]]:
     trace = view.trace
-    status = "no status" if trace.status == "Unset" else trace.status
+    status = "not set" if trace.status == "Unset" else trace.status
     calls = f"{_number(trace.llm_calls, 'model call')}, {_number(trace.tool_calls, 'tool call')}"
     rows = [
-        ("service", f"{trace.service_name or 'unknown'}, root span {trace.root_name or 'not seen'}"),
+        ("service", f"{trace.service_name or 'unknown'}, {_root(trace)}"),
         ("started", f"{fmt.when(fmt.moment(trace.start_ns))}, took {fmt.duration(_duration_ms(trace))}"),
+        ("", "times are made up by the import" if trace.attributes.get(_TIMES) == "made up" else ""),
         ("status", f"{status}, {_number(trace.error_count, 'error')} in {_number(trace.span_count, 'span')}"),
         ("calls", calls),
         ("session", trace.session_id),
@@ -217,8 +233,13 @@ def _facts(view: TraceView) -> list[tuple[str, str]]:
         ("tools", ", ".join(trace.tools)),
         ("read as", ", ".join([*trace.dialects, *(f"by {name}" for name in trace.instrumentations)])),
     ]
-    rows += [("attribute", f"{name} = {value}") for name, value in sorted(trace.attributes.items())]
     return [(name, clip(one_line(value), _TOOL_CHARS)) for name, value in rows]
+
+
+def _root(trace: Trace) -> str:
+    if trace.has_root:
+        return f"root span {trace.root_name or 'without a name'}"
+    return f"the root span never came, first span {trace.root_name or 'without a name'}"
 
 
 def _number(count: int, noun: str) -> str:
@@ -236,7 +257,7 @@ def _label(label: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield indented(line(f"“{clip(one_line(label['evidence']), _TOOL_CHARS)}”", "yellow"), 2)
 
 
-def _turn(turn: Turn, start_ns: int) -> Iterator[RenderableType]:
+def _turn(turn: Turn, start_ns: int, captured: bool) -> Iterator[RenderableType]:
     called = turn.role in ("tool", "retrieval")
     title = f"{turn.role} {one_line(turn.tool) or '(no name)'}" if called else turn.role
     if not turn.time_ns:
@@ -247,7 +268,8 @@ def _turn(turn: Turn, start_ns: int) -> Iterator[RenderableType]:
     yield head
     if called:
         names = ("call", "result") if turn.role == "tool" else ("query", "found")
-        asked, returned = _cut(turn.arguments) or "(no arguments)", _cut(turn.text) or "(empty)"
+        asked = _cut(turn.arguments) or ("(none)" if captured else "(not captured)")
+        returned = _cut(turn.text) or ("(nothing)" if captured else "(not captured)")
         yield indented(facts([(names[0], asked), (names[1], returned)], label_width=6), 2)
         return
     limit = _SYSTEM_CHARS if turn.role == "system" else _SAID_CHARS
