@@ -76,6 +76,14 @@ class ChatModel(Protocol):
     async def close(self) -> None: ...
 
 
+class ReplyCache(Protocol):
+    """Answers of models by the fingerprint of what was asked. Raises StoreError."""
+
+    async def find(self, fingerprint: str) -> ChatReply | None: ...
+
+    async def keep(self, fingerprint: str, reply: ChatReply) -> None: ...
+
+
 class Engine(Protocol):
     """Discovers a taxonomy in a sample and assigns traces to it. Pass 1 is `discover`, pass 2 `assign`.
 

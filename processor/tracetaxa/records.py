@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 OTHER = "other"
 """Id of the category that always exists: traces that fit nothing else, and abstentions."""
 
+ROOT = "tracetaxa.trace.root"
+"""Attribute of a trace: `missing` when its root span never came; of a session, when one of any trace."""
+
 Role = Literal["system", "user", "assistant", "tool"]
 TurnRole = Literal["system", "user", "assistant", "tool", "retrieval"]
 Labeller = Literal["human", "llm", "distilled", "local"]
@@ -169,7 +172,7 @@ class Trace:
     usage: tuple[Usage, ...]
     """One a model call, in time order."""
     feedback: tuple[Feedback, ...]
-    """On this trace and its spans, of several with one name the newest."""
+    """On this trace and its spans, oldest first."""
     carried: tuple[Feedback, ...]
     """Feedback on other traces and on sessions that spans of this one carry."""
     attributes: Mapping[str, str]
@@ -184,13 +187,22 @@ class Trace:
     """Name and version of what recorded its agent, model and tool spans."""
 
     @property
+    def has_root(self) -> bool:
+        """A span without a parent is among its spans; of a session, in each of its traces."""
+        return self.attributes.get(ROOT) != "missing"
+
+    @property
     def models(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(u.model for u in self.usage if u.model))
 
     @property
     def scores(self) -> dict[str, float]:
-        """The numeric feedback, by name."""
-        return {given.name: given.score for given in self.feedback if given.score is not None}
+        """The mean of the numeric feedback, by name: one person's opinion does not replace another's."""
+        scores: dict[str, list[float]] = {}
+        for given in self.feedback:
+            if given.score is not None:
+                scores.setdefault(given.name, []).append(given.score)
+        return {name: sum(values) / len(values) for name, values in scores.items()}
 
     @property
     def input(self) -> str:
@@ -206,8 +218,9 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class SpanLine:
-    """One span in the outline of a trace."""
+    """One span in the outline of a trace or session."""
 
+    trace_id: str
     depth: int
     span_id: str
     name: str
@@ -395,6 +408,8 @@ class Spend:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
+    cached_calls: int = 0
+    """Calls that were answered from the cache, beside those that were made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -524,6 +539,21 @@ class CategoryRow:
     cost_low: float | None
     cost_high: float | None
     feedback: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReplyRow:
+    """Row of `model_replies`: a usable answer, by the fingerprint of what was asked of which model."""
+
+    fingerprint: str
+    model: str
+    text: str
+    data: str
+    """JSON; `null` when no schema was asked for."""
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    answered_at_ns: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A hard limit on what the model calls of a run may cost."""
+"""A hard limit on what the model calls of a run may cost, and a chat model that keeps to it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tracetaxa.protocols import ChatModel, ChatReply
+    from tracetaxa.records import Spend
 
 
 class Price(Protocol):
@@ -55,7 +56,7 @@ class Budget:
         self,
         model: ChatModel,
         messages: Sequence[Mapping[str, str]],
-        schema: Mapping[str, Any],
+        schema: Mapping[str, Any] | None,
         max_tokens: int,
     ) -> ChatReply:
         """`model.complete`, if it fits. Raises BudgetReached if not, and what the model raises."""
@@ -88,3 +89,29 @@ class Budget:
 
     def _can_ever_fit(self, worst: float) -> bool:
         return self._spent() + worst <= (self._limit_usd or 0.0) + 1e-12
+
+
+class BudgetedChat:
+    """`ChatModel` over another one, whose calls begin only when the budget allows it."""
+
+    def __init__(self, model: ChatModel, budget: Budget) -> None:
+        self.name = model.name
+        self._model = model
+        self._budget = budget
+
+    @property
+    def spend(self) -> Spend:
+        return self._model.spend
+
+    async def complete(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        schema: Mapping[str, Any] | None = None,
+        max_tokens: int,
+    ) -> ChatReply:
+        """Raises BudgetReached, and what the model raises."""
+        return await self._budget.complete(self._model, messages, schema, max_tokens)
+
+    async def close(self) -> None:
+        await self._model.close()

@@ -7,7 +7,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from tracetaxa.analyze.model import assignment, discovery, replies
-from tracetaxa.analyze.model.budget import Budget, Price
+from tracetaxa.analyze.model.budget import Budget, BudgetedChat, Price
+from tracetaxa.analyze.model.cached import CachedChat
 from tracetaxa.analyze.model.prompting import fingerprints
 from tracetaxa.errors import ModelRefused
 from tracetaxa.records import Assignment, Brief, Spend, Taxonomy, TraceRow
@@ -15,7 +16,7 @@ from tracetaxa.records import Assignment, Brief, Spend, Taxonomy, TraceRow
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from tracetaxa.protocols import ChatModel, Progress
+    from tracetaxa.protocols import ChatModel, Progress, ReplyCache
 
 
 def _unknown_price(model: str, *, input_tokens: int, output_tokens: int) -> float | None:
@@ -44,16 +45,20 @@ class ModelEngine:
         max_output_tokens: int = 4096,
         max_attempts: int = 4,
         max_concurrency: int = 8,
+        cache: ReplyCache | None = None,
+        identity: str = "",
     ) -> None:
-        """`price` serves the budget alone: it says what the next call can cost at worst. `discovery_traces`
+        """`cache` keeps answers, together with `identity`: what they depend on beside model and prompt.
+        `price` serves the budget alone: it says what the next call can cost at worst. `discovery_traces`
         bounds the traces that the taxonomy is made from; `max_attempts` the packs that one trace is asked
         about in. Raises ConfigError when there is a budget and a model without a price."""
         self.models = tuple(dict.fromkeys((taxonomy_model.name, assignment_model.name)))
         self.prompt_fingerprints: Mapping[str, str] = fingerprints((*discovery.PROMPTS, *assignment.PROMPTS))
-        self._taxonomy_model = taxonomy_model
-        self._assignment_model = assignment_model
         self._chats = list({id(m): m for m in (taxonomy_model, assignment_model)}.values())
         self._budget = Budget(budget_usd, price, self._chats)
+        self._cached: list[CachedChat] = []
+        self._taxonomy_model = self._wrapped(taxonomy_model, cache, identity)
+        self._assignment_model = self._wrapped(assignment_model, cache, identity)
         self._traces_per_call = traces_per_call
         self._digests_per_batch = digests_per_batch
         self._discovery_traces = discovery_traces
@@ -73,6 +78,7 @@ class ModelEngine:
             input_tokens=sum(s.input_tokens for s in spends),
             output_tokens=sum(s.output_tokens for s in spends),
             cost_usd=sum(s.cost_usd for s in spends),
+            cached_calls=sum(chat.answered for chat in self._cached),
         )
 
     async def discover(self, traces: Sequence[TraceRow], brief: Brief, progress: Progress) -> Taxonomy:
@@ -138,5 +144,13 @@ class ModelEngine:
     async def _ask(self, model: ChatModel, instructions: str, data: str, schema: replies.Schema) -> Any:
         # Instructions first and the same from call to call: providers cache a prompt by its prefix.
         messages = [{"role": "system", "content": instructions}, {"role": "user", "content": data}]
-        reply = await self._budget.complete(model, messages, schema, self._max_output_tokens)
+        reply = await model.complete(messages, schema=schema, max_tokens=self._max_output_tokens)
         return reply.data
+
+    def _wrapped(self, model: ChatModel, cache: ReplyCache | None, identity: str) -> ChatModel:
+        """Answers out of the cache cost nothing, so the budget is asked only for the others."""
+        budgeted = BudgetedChat(model, self._budget)
+        if cache is None:
+            return budgeted
+        self._cached.append(CachedChat(budgeted, cache, identity))
+        return self._cached[-1]
