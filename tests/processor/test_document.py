@@ -66,9 +66,10 @@ def report(
         "updated_at_ns": START_NS,
     }
     run = RunRow(**(values | changes))
-    frame = Frame(run.run_id, run.analysis, run.window_start_ns, run.window_end_ns, run.traces_selected)
+    strata = {"all": run.traces_selected}
+    frame = Frame(run.run_id, run.analysis, run.window_start_ns, run.window_end_ns, strata)
     results = aggregate(labelled, TAXONOMY, frame)
-    return build_document(run, "What do users want?", 1, results, labelled, Spend(), START_NS)
+    return build_document(run, "What do users want?", 1, results, labelled, Spend(), START_NS, strata=strata)
 
 
 def shares(document: dict[str, Any]) -> dict[str, tuple[int, float]]:

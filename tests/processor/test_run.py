@@ -11,6 +11,7 @@ import pytest
 
 from factories import START_NS, trace_row
 from tracetaxa.analyze.model.budget import BudgetReached
+from tracetaxa.analyze.plan import SamplePlan
 from tracetaxa.analyze.run import Job, run_analysis
 from tracetaxa.errors import ModelRefused
 from tracetaxa.protocols import no_progress
@@ -83,12 +84,11 @@ def job(**changes: Any) -> Job:
     values: dict[str, Any] = {
         "brief": Brief("topics", "What do users want?"),
         "selection": Selection(START_NS, START_NS + 10**12),
-        "sample_size": 1000,
-        "seed": 0,
         "config": "{}",
         "labeller": "local",
     }
-    return Job(**(values | changes))
+    plan = SamplePlan(size=changes.pop("sample_size", 1000), seed=changes.pop("seed", 0))
+    return Job(**({"plan": plan} | values | changes))
 
 
 def traces(count: int = 10) -> list[TraceRow]:

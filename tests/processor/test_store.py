@@ -19,6 +19,7 @@ from tracetaxa.records import (
     CategoryRow,
     Feedback,
     LabelRow,
+    ModelReplyRow,
     ReportRow,
     RunRow,
     RunSampleRow,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 TABLES = {
     Feedback: "feedback",
+    ModelReplyRow: "model_replies",
     TraceRow: "traces",
     SessionRow: "sessions",
     TaxonomyRow: "taxonomies",
@@ -161,12 +163,12 @@ def test_winning_labels_have_the_columns_of_all_labels(store: ClickHouse) -> Non
 
 
 def test_what_is_counted_is_what_is_sampled() -> None:
-    """One selection in two statements."""
-    selections = [
-        statement(name).partition("FINAL")[2].partition("ORDER BY")[0].split()
-        for name in ("count_selected", "sample_selected")
-    ]
+    """One selection, and one idea of strata, in two statements."""
+    texts = [statement(name) for name in ("count_selected", "sample_selected")]
+    selections = [text.partition("FINAL")[2].partition("/* where */")[0].split() for text in texts]
     assert selections[0] == selections[1] != []
+    strata = [text.partition("arrayStringConcat")[2].partition("' · ')")[0].split() for text in texts]
+    assert strata[0] == strata[1] != []
 
 
 def test_migrations_apply_once(store: ClickHouse) -> None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze.estimate import mean, proportion, quantile, total
+from tracetaxa.analyze.estimate import Design, mean, proportion, quantile, total
 from tracetaxa.records import OTHER, Assignment, Category, CategoryRow, SampledTrace
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ class Labelled:
 
     trace: SampledTrace
     assignment: Assignment
-
-    @property
-    def weight(self) -> float:
-        return self.trace.weight
 
     @property
     def failed(self) -> bool:
@@ -56,8 +52,8 @@ class Frame:
     analysis: str
     window_start_ns: int
     window_end_ns: int
-    population: int
-    """Selected traces: the estimates are for these."""
+    strata: Mapping[str, float]
+    """Selected traces by stratum: the estimates are for these."""
 
 
 def with_verdict(labelled: Sequence[Labelled]) -> list[Labelled]:
@@ -72,23 +68,29 @@ def aggregate(labelled: Sequence[Labelled], taxonomy: Taxonomy, frame: Frame) ->
     only those that were found to fit nothing. Shares of subcategories are of the whole window too.
     """
     labelled = with_verdict(labelled)
+    design = design_of(labelled, frame.strata)
     results = []
     for category in taxonomy.top:
         inside = [label.assignment.category_id == category.category_id for label in labelled]
         if any(inside):
-            children = _subcategories(category, labelled, taxonomy, frame)
-            results.append(_result(category, labelled, inside, frame, children))
+            children = _subcategories(category, labelled, design, taxonomy, frame)
+            results.append(_result(category, labelled, design, inside, frame, children))
     return sorted(results, key=lambda r: (r.category.category_id == OTHER, *_by_share(r)))
 
 
+def design_of(labelled: Sequence[Labelled], strata: Mapping[str, float]) -> Design:
+    """How these traces stand for the selected ones. Without verdicts nothing stands for anything."""
+    return Design(tuple(label.trace.stratum for label in labelled), strata)
+
+
 def _subcategories(
-    parent: Category, labelled: Sequence[Labelled], taxonomy: Taxonomy, frame: Frame
+    parent: Category, labelled: Sequence[Labelled], design: Design, taxonomy: Taxonomy, frame: Frame
 ) -> tuple[CategoryResult, ...]:
     results = []
     for category in taxonomy.children(parent.category_id):
         inside = [label.assignment.subcategory_id == category.category_id for label in labelled]
         if any(inside):
-            results.append(_result(category, labelled, inside, frame, ()))
+            results.append(_result(category, labelled, design, inside, frame, ()))
     return tuple(sorted(results, key=_by_share))
 
 
@@ -99,24 +101,23 @@ def _by_share(result: CategoryResult) -> tuple[float, str]:
 def _result(
     category: Category,
     labelled: Sequence[Labelled],
+    design: Design,
     inside: Sequence[bool],
     frame: Frame,
     subcategories: tuple[CategoryResult, ...],
 ) -> CategoryResult:
     members = [label for label, is_in in zip(labelled, inside, strict=True) if is_in]
-    weights = [label.weight for label in labelled]
-    member_weights = [label.weight for label in members]
-    population = frame.population
-    share = proportion(inside, weights, population)
-    size = share.value * population
-    errors = proportion([label.failed for label in members], member_weights, size)
+    member_weights = design.only(inside)
+    share = proportion(inside, design)
+    size = share.value * design.population
+    errors = proportion([label.failed for label in labelled], design, inside)
     rows = [label.trace.row for label in members]
     costs = [
         (label.trace.row.cost_usd or 0.0) if is_in else 0.0
         for label, is_in in zip(labelled, inside, strict=True)
     ]
     cost_known = any(row.cost_usd is not None for row in rows)
-    cost = total(costs, weights, population)
+    cost = total(costs, design)
     tokens_in = mean([row.input_tokens for row in rows], member_weights) * size
     tokens_out = mean([row.output_tokens for row in rows], member_weights) * size
     durations = [row.duration_ms for row in rows]
@@ -144,38 +145,43 @@ def _result(
         cost_usd=cost.value if cost_known else None,
         cost_low=cost.low if cost_known else None,
         cost_high=cost.high if cost_known else None,
-        feedback=_feedback(members),
+        feedback=_feedback(members, member_weights),
     )
     return CategoryResult(
-        category, row, _tools(members), _attributes(members), _examples(members), subcategories
+        category,
+        row,
+        _tools(members, member_weights),
+        _attributes(members, member_weights),
+        _examples(members),
+        subcategories,
     )
 
 
-def _feedback(members: Sequence[Labelled]) -> dict[str, float]:
+def _feedback(members: Sequence[Labelled], weights: Sequence[float]) -> dict[str, float]:
     scores: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for label in members:
+    for label, weight in zip(members, weights, strict=True):
         for name, score in label.trace.row.feedback.items():
-            scores[name].append((score, label.weight))
+            scores[name].append((score, weight))
     return {name: mean(*zip(*pairs, strict=True)) for name, pairs in sorted(scores.items())}
 
 
-def _tools(members: Sequence[Labelled]) -> tuple[tuple[str, float], ...]:
+def _tools(members: Sequence[Labelled], weights: Sequence[float]) -> tuple[tuple[str, float], ...]:
     used: dict[str, float] = defaultdict(float)
-    for label in members:
+    for label, weight in zip(members, weights, strict=True):
         for tool in set(label.trace.row.tools):
-            used[tool] += label.weight
-    whole = sum(label.weight for label in members)
+            used[tool] += weight
+    whole = sum(weights)
     ranked = sorted(used.items(), key=lambda item: (-item[1], item[0]))
     return tuple((tool, weight / whole) for tool, weight in ranked)
 
 
-def _attributes(members: Sequence[Labelled]) -> dict[str, dict[str, float]]:
+def _attributes(members: Sequence[Labelled], weights: Sequence[float]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     whole: dict[str, float] = defaultdict(float)
-    for label in members:
+    for label, weight in zip(members, weights, strict=True):
         for name, value in label.assignment.attributes.items():
-            found[name][value] += label.weight
-            whole[name] += label.weight
+            found[name][value] += weight
+            whole[name] += weight
     return {
         name: {
             value: weight / whole[name]

@@ -10,12 +10,12 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.aggregate import with_verdict
+from tracetaxa.analyze.aggregate import design_of, with_verdict
 from tracetaxa.analyze.estimate import mean, quantile
 from tracetaxa.records import OTHER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tracetaxa.analyze.aggregate import CategoryResult, Labelled
     from tracetaxa.records import RunRow, Spend
@@ -42,11 +42,13 @@ def build_document(
     spend: Spend,
     created_at_ns: int,
     *,
+    strata: Mapping[str, float],
     unit: str = "trace",
     prices: str = "",
 ) -> dict[str, Any]:
     """Shapes are in docs/report.md; a golden test holds them.
 
+    `strata` are the selected traces by stratum of the sample.
     `unit` is what was counted (trace, session), `prices` says where the prices of tokens are from.
     """
     document: dict[str, Any] = {
@@ -70,14 +72,15 @@ def build_document(
             "abstained": run.traces_abstained,
             "still_open": run.still_open,
         },
-        "sample": _sample(run),
+        "sample": _sample(run, strata, labelled),
         "spend": {
             "calls": spend.calls,
+            "cached_calls": spend.cached_calls,
             "input_tokens": run.input_tokens,
             "output_tokens": run.output_tokens,
             "cost_usd": run.cost_usd,
         },
-        "totals": _totals(run, with_verdict(labelled)),
+        "totals": _totals(run, with_verdict(labelled), strata),
         "prices": prices,
         "categories": [_category(result, unit) for result in results],
     }
@@ -87,29 +90,36 @@ def build_document(
     return document
 
 
-def _sample(run: RunRow) -> dict[str, Any]:
+def _sample(run: RunRow, strata: Mapping[str, float], labelled: Sequence[Labelled]) -> dict[str, Any]:
     """What was asked of the sample, for whoever makes the run again; null where the run was not told."""
     asked = json.loads(run.config).get("sample", {})
-    return {"size": asked.get("size"), "seed": asked.get("seed")}
+    drawn = Counter(label.trace.stratum for label in labelled)
+    return {
+        "size": asked.get("size"),
+        "seed": asked.get("seed"),
+        "strategy": asked.get("strategy"),
+        "strata": [
+            {"name": name, "selected": round(size), "labelled": drawn[name]} for name, size in strata.items()
+        ],
+    }
 
 
-def _totals(run: RunRow, labelled: Sequence[Labelled]) -> dict[str, Any]:
+def _totals(run: RunRow, labelled: Sequence[Labelled], strata: Mapping[str, float]) -> dict[str, Any]:
     """Estimates from those with a verdict, like those of the categories; all null without any."""
     if not labelled:
         names = ("error_rate", "p50_ms", "p95_ms", "input_tokens", "output_tokens", "cost_usd")
         return dict.fromkeys(names)
-    weights = [label.weight for label in labelled]
+    weights = design_of(labelled, strata).weights
     rows = [label.trace.row for label in labelled]
     durations = [row.duration_ms for row in rows]
     known = [(row.cost_usd, w) for row, w in zip(rows, weights, strict=True) if row.cost_usd is not None]
-    scale = run.traces_selected / sum(weights)
     return {
         "error_rate": mean([float(label.failed) for label in labelled], weights),
         "p50_ms": quantile(durations, weights, 0.5),
         "p95_ms": quantile(durations, weights, 0.95),
         "input_tokens": round(mean([row.input_tokens for row in rows], weights) * run.traces_selected),
         "output_tokens": round(mean([row.output_tokens for row in rows], weights) * run.traces_selected),
-        "cost_usd": sum(cost * w for cost, w in known) * scale if known else None,
+        "cost_usd": sum(cost * w for cost, w in known) if known else None,
     }
 
 

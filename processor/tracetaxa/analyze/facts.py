@@ -29,6 +29,8 @@ def facts(trace: Trace) -> str:
     ]
     if trace.error_count:
         told.append(count(trace.error_count, "error"))
+    if not trace.has_root:
+        told.append("root span missing")
     told += _feedback(trace.feedback)
     if not trace.content_captured:
         told.append("content not captured")

@@ -164,7 +164,8 @@ _RULES: tuple[Rule, ...] = (
 # places, and all patterns over all of its text would cost more than making it.
 
 _REACH = 512
-"""An unbroken ASCII word that goes on for longer is hidden whole: nobody reads it, and it may be a key."""
+_FAR_REACH = 20_000
+"""How far a word is looked at, and one that goes on beyond: web tokens are the longest keys."""
 _KEY_BLOCK = 8300
 """No private key is longer."""
 _BREAK = re.compile(r"[\s\"',;]")
@@ -202,8 +203,11 @@ def _hidden_word(text: str, at: int) -> Iterator[tuple[int, int]]:
     start = at - last.start() if last else low
     broken = _BREAK.search(text, at, high)
     end = broken.start() if broken else high
-    if end - start > _REACH and text[start:end].isascii():
-        yield start, end if broken else len(text)
+    if last is None or broken is None:
+        far = _BREAK.search(text[max(0, at - _FAR_REACH) : at][::-1])
+        start = at - far.start() if far else max(0, at - _FAR_REACH)
+        broken = _BREAK.search(text, at, at + _FAR_REACH)
+        end = broken.start() if broken else min(len(text), at + _FAR_REACH)
     if end - start > 8:
         yield from _matches(_KEY, text, start, end)
         if "@" in text[start:end]:

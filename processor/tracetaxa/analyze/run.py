@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tracetaxa.analyze.aggregate import Frame, Labelled, aggregate
 from tracetaxa.analyze.document import build_document
 from tracetaxa.analyze.model.budget import BudgetReached
-from tracetaxa.analyze.sample import Origin, count_selected, draw_sample, load_origins
+from tracetaxa.analyze.sample import Origin, count_strata, draw_sample, load_origins
 from tracetaxa.errors import TracetaxaError
 from tracetaxa.records import (
     OTHER,
@@ -37,8 +37,9 @@ from tracetaxa.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from tracetaxa.analyze.plan import SamplePlan
     from tracetaxa.protocols import Database, Engine, Progress
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,7 @@ class Job:
 
     brief: Brief
     selection: Selection
-    sample_size: int
-    seed: int
+    plan: SamplePlan
     config: str
     """The analysis' whole configuration as JSON: part of the run's identity, stored with it."""
     labeller: Labeller
@@ -68,7 +68,7 @@ class Job:
             self.config,
             self.selection.start_ns,
             self.selection.end_ns,
-            self.seed,
+            self.plan.seed,
             attempt,
         ]
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
@@ -81,7 +81,8 @@ async def run_analysis(
 
     Raises StoreError when ClickHouse can't take the results; CancelledError after saving what was done.
     """
-    population = await count_selected(db, job.selection)
+    strata = await count_strata(db, job.selection, job.plan)
+    population = sum(strata.values())
     run_id, finished = await _identity(db, job, population)
     if finished is not None and not still_open:
         return finished
@@ -109,7 +110,7 @@ async def run_analysis(
         error="",
         updated_at_ns=now,
     )
-    return await _Run(db, engine, job, run, redact, progress).execute()
+    return await _Run(db, engine, job, run, strata, redact, progress).execute()
 
 
 async def _identity(db: Database, job: Job, population: int) -> tuple[str, RunRow | None]:
@@ -127,12 +128,20 @@ async def _identity(db: Database, job: Job, population: int) -> tuple[str, RunRo
 
 class _Run:
     def __init__(
-        self, db: Database, engine: Engine, job: Job, run: RunRow, redact: Redact, progress: Progress
+        self,
+        db: Database,
+        engine: Engine,
+        job: Job,
+        run: RunRow,
+        strata: Mapping[str, int],
+        redact: Redact,
+        progress: Progress,
     ) -> None:
         self._db = db
         self._engine = engine
         self._job = job
         self._run = run
+        self._strata = strata
         self._redact = redact
         self._progress = progress
         self._version = 0
@@ -158,9 +167,7 @@ class _Run:
 
     async def _sample_discover_assign(self) -> None:
         job = self._job
-        sample = await draw_sample(
-            self._db, job.selection, self._run.traces_selected, job.sample_size, job.seed
-        )
+        sample = await draw_sample(self._db, job.selection, job.plan, self._strata)
         sample = [replace(trace, row=self._redact(trace.row)) for trace in sample]
         self._run = replace(self._run, traces_sampled=len(sample))
         await self._db.insert("run_samples", [self._sample_row(trace) for trace in sample])
@@ -218,7 +225,7 @@ class _Run:
             finished_at_ns=now,
         )
         run = self._run
-        frame = Frame(run.run_id, run.analysis, run.window_start_ns, run.window_end_ns, run.traces_selected)
+        frame = Frame(run.run_id, run.analysis, run.window_start_ns, run.window_end_ns, self._strata)
         results = aggregate(self._labelled, self._taxonomy, frame)
         rows = [
             row for result in results for row in (result.row, *(child.row for child in result.subcategories))
@@ -232,6 +239,7 @@ class _Run:
             self._labelled,
             spend,
             now,
+            strata=self._strata,
             unit=self._job.selection.unit,
             prices=self._job.prices,
         )

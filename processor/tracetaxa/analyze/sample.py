@@ -1,7 +1,8 @@
 """Which traces (or sessions) an analysis is about, and which of them the engine reads.
 
-The sample is drawn in ClickHouse: a uniform sample without replacement, in the order of a keyed hash, so that
-the same seed takes the same ones and every inclusion probability is known (n ÷ N).
+The sample is drawn in ClickHouse, stratum by stratum (see plan.py): at random without replacement, in the
+order of a keyed hash, so that the same seed takes the same ones and every inclusion probability is known
+(n ÷ N).
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tracetaxa.analyze.plan import REST, SamplePlan
 from tracetaxa.records import SampledTrace, Selection, SessionRow, TraceRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tracetaxa.protocols import Database
 
@@ -55,20 +57,39 @@ def _parameters(selection: Selection) -> dict[str, Any]:
     }
 
 
-async def count_selected(db: Database, selection: Selection) -> int:
-    """Closed units in the selection: the population that the report speaks for."""
-    rows = await db.rows("count_selected", **_parameters(selection))
-    return int(rows[0]["selected"])
+async def count_strata(db: Database, selection: Selection, plan: SamplePlan) -> dict[str, int]:
+    """Closed units in the selection by stratum: the population that the report speaks for.
+
+    Largest first; of more than `plan.max_strata` the smallest are one stratum, `REST`. Empty for no units.
+    """
+    rows = await db.rows("count_selected", **_parameters(selection), **plan.parameters())
+    sizes = {row["Stratum"]: int(row["selected"]) for row in rows}
+    if len(sizes) <= plan.max_strata:
+        return sizes
+    kept = dict(list(sizes.items())[: plan.max_strata - 1])
+    return kept | {REST: sum(sizes.values()) - sum(kept.values())}
 
 
 async def draw_sample(
-    db: Database, selection: Selection, population: int, size: int, seed: int
+    db: Database, selection: Selection, plan: SamplePlan, strata: Mapping[str, int]
 ) -> list[SampledTrace]:
-    """Up to `size` traces or sessions; all of them when the population is no larger."""
+    """A random sample without replacement of each stratum; all units when there are no more than wanted."""
     record = _SOURCES[selection.unit][1]
-    rows = await db.records("sample_selected", record, size=size, seed=seed, **_parameters(selection))
-    probability = min(1.0, len(rows) / population) if population else 1.0
-    return [SampledTrace(row, stratum="", inclusion_probability=probability) for row in rows]
+    sample: list[SampledTrace] = []
+    for stratum, size in plan.allocate(strata).items():
+        rows = await db.records(
+            "sample_selected",
+            record,
+            size=size,
+            seed=plan.seed,
+            among=[name for name in strata if name != REST] if stratum == REST else [stratum],
+            inverse=stratum == REST,
+            **_parameters(selection),
+            **plan.parameters(),
+        )
+        probability = min(1.0, len(rows) / strata[stratum])
+        sample += [SampledTrace(row, stratum, probability) for row in rows]
+    return sample
 
 
 async def load_origins(db: Database, rows: Sequence[TraceRow]) -> dict[str, tuple[Origin, ...]]:

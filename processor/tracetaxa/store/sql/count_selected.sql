@@ -1,4 +1,12 @@
-SELECT count() AS selected
+-- Selected units by stratum, the largest first. Without strata there is one, of no name.
+SELECT
+    arrayStringConcat(arrayMap(name -> multiIf(
+        name = 'error', if(Status = 'Error' OR ErrorCount > 0, 'error', 'no error'),
+        name = 'latency', multiIf(DurationMs < 1000, 'under 1 s', DurationMs < 10000, '1 to 10 s', DurationMs < 60000, '10 to 60 s', 'over 60 s'),
+        name = 'feedback', multiIf(empty(Feedback), 'no feedback', arrayMin(mapValues(Feedback)) < 0.5, 'low feedback', 'good feedback'),
+        name = 'tools', if(hasAny(Tools, {chosen_tools:Array(String)}), 'used the tools', 'other tools'),
+        Attributes[name]), {strata:Array(String)}), ' · ') AS Stratum,
+    count() AS selected
 FROM {source:Identifier} FINAL
 WHERE Start >= fromUnixTimestamp64Nano({start_ns:Int64})
     AND Start < fromUnixTimestamp64Nano({end_ns:Int64})
@@ -10,3 +18,5 @@ WHERE Start >= fromUnixTimestamp64Nano({start_ns:Int64})
         OR arrayExists(score -> score < {feedback_below:Nullable(Float64)}, mapValues(Feedback)))
     AND arrayAll((name, value) -> Attributes[name] = value, {attribute_names:Array(String)}, {attribute_values:Array(String)})
     AND /* where */ 1
+GROUP BY Stratum
+ORDER BY selected DESC, Stratum
