@@ -73,13 +73,24 @@ class Population(TypedDict):
     still_open: int
 
 
+class Stratum(TypedDict):
+    name: str
+    selected: int
+    labelled: int
+
+
 class SampleAsked(TypedDict):
     size: int | None
     seed: int | None
+    strategy: NotRequired[str | None]
+    strata: NotRequired[list[Stratum]]
+    """Parts of the window that were sampled at rates of their own, the largest first."""
 
 
 class SpendTotals(TypedDict):
     calls: int
+    cached_calls: NotRequired[int]
+    """Answered from the cache, beside `calls`."""
     input_tokens: int
     output_tokens: int
     cost_usd: float | None

@@ -28,6 +28,7 @@ from tracetaxa.report.quote import clip, excerpt
 from tracetaxa.report.wording import (
     FAILS_MORE,
     STATUS_NOTES,
+    cached_calls,
     engine_line,
     engine_note,
     exactness,
@@ -72,6 +73,7 @@ def render_html(document: Mapping[str, Any]) -> str:
         units=units(report),
         measured=has_numbers(report),
         engine_note=engine_note(report),
+        cached=cached_calls(report),
         places=fmt.cost_places(node["cost_usd"] for node in nodes),
         population=population_line(report),
         engine=engine_line(report),

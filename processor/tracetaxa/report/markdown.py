@@ -21,12 +21,14 @@ from tracetaxa.report.plain import one_line
 from tracetaxa.report.quote import clip
 from tracetaxa.report.wording import (
     STATUS_NOTES,
+    cached_calls,
     engine_line,
     engine_note,
     headline,
     legend_notes,
     next_commands,
     population_line,
+    sample_line,
     shares_of,
     where_from,
 )
@@ -102,6 +104,8 @@ def _facts(report: Document) -> Iterator[tuple[str, str]]:
     totals, spend = report["totals"], report["spend"]
     yield "Window", escaped(fmt.window(report["window_start"], report["window_end"]))
     yield units(report).capitalize(), population_line(report)
+    if drawn := sample_line(report):
+        yield "Sample", escaped(drawn)
     if has_numbers(report):
         latency = f"p50 {fmt.duration(totals['p50_ms'])}, p95 {fmt.duration(totals['p95_ms'])}"
         numbers = (
@@ -111,8 +115,9 @@ def _facts(report: Document) -> Iterator[tuple[str, str]]:
         if totals["cost_usd"] is not None and report.get("prices"):
             yield "Prices", escaped(report["prices"])
     yield "Engine", escaped(engine_line(report))
-    if spend["calls"]:
-        yield "Run cost", f"{escaped(fmt.cost(spend['cost_usd']))} ({fmt.count(spend['calls'])} model calls)"
+    if spend["calls"] or spend.get("cached_calls"):
+        calls = f"{fmt.count(spend['calls'])} model calls{cached_calls(report)}"
+        yield "Run cost", f"{escaped(fmt.cost(spend['cost_usd']))} ({calls})"
     yield "Id", f"{code(report['run_id'])} of {code(report['analysis'])}, {escaped(report['status'])}"
 
 

@@ -25,12 +25,14 @@ from tracetaxa.report.quote import clip
 from tracetaxa.report.terminal import bar, bullets, facts, heading, indented, line, paint, unbroken
 from tracetaxa.report.wording import (
     STATUS_NOTES,
+    cached_calls,
     engine_line,
     engine_note,
     headline,
     legend_notes,
     next_commands,
     population_line,
+    sample_line,
     shares_of,
     where_from,
 )
@@ -91,6 +93,7 @@ def _facts(report: Document, question: str) -> list[tuple[str, str]]:
         ("engine", one_line(engine_line(report))),
         ("", engine_note(report)),
         (units(report), population_line(report)),
+        ("sample", sample_line(report)),
     ]
     if has_numbers(report):
         tokens = f"{fmt.count(totals['input_tokens'])} in, {fmt.count(totals['output_tokens'])} out"
@@ -100,11 +103,17 @@ def _facts(report: Document, question: str) -> list[tuple[str, str]]:
             ("agents used", f"tokens {tokens}, cost {fmt.cost(totals['cost_usd'])}"),
             ("prices", report.get("prices", "") if totals["cost_usd"] is not None else ""),
         ]
-    if spend["calls"]:
+    if spend["calls"] or spend.get("cached_calls"):
         tokens = f"{fmt.count(spend['input_tokens'])} tokens in, {fmt.count(spend['output_tokens'])} out"
         calls = "model call" if spend["calls"] == 1 else "model calls"
         rows.append(
-            ("run cost", f"{fmt.cost(spend['cost_usd'])} ({fmt.count(spend['calls'])} {calls}, {tokens})")
+            (
+                "run cost",
+                (
+                    f"{fmt.cost(spend['cost_usd'])} ({fmt.count(spend['calls'])} {calls}, {tokens}"
+                    f"{cached_calls(report)})"
+                ),
+            )
         )
     return rows
 

@@ -37,6 +37,9 @@ _ENGINES = {"local": "local, no language model"}
 _CHOICES = ("openai", "local")
 
 
+_STRATA_SHOWN = 6
+
+
 def headline(document: Document) -> tuple[str, str]:
     """(title, question) on one line each; the question is empty where it would only repeat the title."""
     title = one_line(document["title"]) or document["analysis"]
@@ -112,6 +115,24 @@ _SHARED_AS = {
     "html": ("Open the report in a browser", "--format html > report.html"),
     "markdown": ("Quote the report in an issue", "--format markdown"),
 }
+
+
+def cached_calls(report: Document) -> str:
+    """What to add where the calls of a run are counted: how many the cache answered."""
+    number = report["spend"].get("cached_calls", 0)
+    return f"; {number:,} answered from the cache" if number else ""
+
+
+def sample_line(report: Document) -> str:
+    """How the sample was drawn, when it was not uniform: how much of each stratum was read."""
+    sample = report.get("sample")
+    strata = sample.get("strata", []) if sample else []
+    if sample is None or len(strata) < 2:
+        return ""
+    parts = [f"{s['labelled']:,} of {s['selected']:,} {one_line(s['name']) or 'without one'}" for s in strata]
+    shown = ", ".join(parts[:_STRATA_SHOWN])
+    more = f" and {len(parts) - _STRATA_SHOWN} more strata" if len(parts) > _STRATA_SHOWN else ""
+    return f"{one_line(sample.get('strategy') or '')}: {shown}{more}; every number is weighted"
 
 
 def next_commands(report: Document, shared_as: str = "html") -> list[tuple[str, str]]:
