@@ -10,6 +10,7 @@ from tracetaxa.report import format as fmt
 from tracetaxa.report.document import (
     all_read,
     fails_more,
+    has_numbers,
     lists_all_subcategories,
     units,
     walk,
@@ -64,9 +65,12 @@ def engine_line(document: Document) -> str:
     return f"{engine} ({', '.join(document['models'])})" if document["models"] else engine
 
 
+ERRORS_ARE = "Errors: the root span failed; a failed call that the agent got over does not count."
+
+
 def legend_notes(report: Document) -> list[str]:
     """What a reader of the table must know, where it applies."""
-    notes = []
+    notes = [ERRORS_ARE] if has_numbers(report) else []
     if not lists_all_subcategories(report):
         notes.append(f"A category's {units(report)} without a subcategory are not listed.")
     if any(fails_more(node, report) for node in walk(report)):

@@ -56,7 +56,7 @@ class Wording:
         ids = identify(names, used)
         found = []
         for group, name, identity in zip(groups, names, ids, strict=True):
-            about = keywords.describe(vocabulary.ranked(group, 4), examples[group], lead="Traces")
+            about = keywords.describe(vocabulary.ranked(group, 4), examples[group], lead="Those")
             found.append(Category(identity, name, about))
         return tuple(found)
 
@@ -71,11 +71,7 @@ class Wording:
         ids = identify(names, used, parent.category_id)
         found = []
         for group, name, identity in zip(groups, names, ids, strict=True):
-            lead = (
-                f"{parent.name}: traces that ended {marks[group]},"
-                if group in marks
-                else f"{parent.name}: traces"
-            )
+            lead = f"{parent.name}: those {marks[group]}," if group in marks else f"{parent.name}: those"
             about = keywords.describe(vocabulary.ranked(group, 4), examples[group], lead=lead)
             found.append(Category(identity, name, about, parent.category_id))
         return tuple(found)
