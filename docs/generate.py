@@ -51,8 +51,10 @@ def _flattened(prefix: str, model: type[BaseModel]) -> list[tuple[str, Any]]:
             found += _flattened(f"{prefix}{name}.", inner)
         elif get_origin(field.annotation) is dict:
             found += _flattened(f"{prefix}{name}.<name>.", inner)
-        else:
+        elif get_origin(field.annotation) is tuple:
             found += _flattened(f"{prefix}{name}[].", inner)
+        else:  # a section that is not there unless it is written
+            found += [(prefix + name, field), *_flattened(f"{prefix}{name}.", inner)]
     return found
 
 

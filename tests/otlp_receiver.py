@@ -13,7 +13,8 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 
-from tracetaxa.receive import LOGS, TRACES, ExportService, GroupCommit, GrpcReceiver
+from tracetaxa.receive import LOGS, TRACES, ExportService, GroupCommit, GrpcReceiver, HttpReceiver, Room
+from tracetaxa.web import ConnectionLimits, WebServer
 from tracetaxa_exporter.clickhouse import Rejected
 
 if TYPE_CHECKING:
@@ -80,27 +81,49 @@ class Answer:
 
 
 class Service:
-    """A receiver of both signals in a loop of its own thread."""
+    """Receivers of both signals over both transports, in a loop of its own thread."""
 
-    def __init__(self, spans: Store, logs: Store, commit: dict[str, Any], receiver: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        spans: Store,
+        logs: Store,
+        commit: dict[str, Any],
+        receiver: dict[str, Any],
+        http: dict[str, Any],
+        limits: dict[str, Any],
+    ) -> None:
         self.stores = (spans, logs)
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
-        self.run(self._start(commit, receiver))
+        self.run(self._start(commit, receiver, http, limits))
         self.span_sender = Sender(self.target, TRACES)
         self.log_sender = Sender(self.target, LOGS)
 
-    async def _start(self, commit: dict[str, Any], receiver: dict[str, Any]) -> None:
+    async def _start(
+        self,
+        commit: dict[str, Any],
+        receiver: dict[str, Any],
+        http: dict[str, Any],
+        limits: dict[str, Any],
+    ) -> None:
+        self.room = commit.get("room") or Room()
         self.commits = [
-            GroupCommit(store.write, items=signal.items, **{"linger_ms": 1, **commit})
+            GroupCommit(store.write, items=signal.items, **{"linger_ms": 1, "room": self.room, **commit})
             for store, signal in zip(self.stores, (TRACES, LOGS), strict=True)
         ]
         self.traces = ExportService(TRACES, self.commits[0])
         self.logs = ExportService(LOGS, self.commits[1])
         services = (self.traces, self.logs)
-        self.receiver = GrpcReceiver(services, **{"endpoint": "127.0.0.1:0", **receiver})
+        shared = {"room": self.room, **receiver}
+        self.receiver = GrpcReceiver(services, **{"endpoint": "127.0.0.1:0", **shared})
         self.target = await self.receiver.start()
+        context = http.pop("context", None)
+        app = HttpReceiver(services, **{"room": self.room, **http})
+        self.web = WebServer(
+            app, "127.0.0.1:0", "http", DEADLINE, context=context, limits=ConnectionLimits(**limits)
+        )
+        self.http_target = await self.web.start()
 
     def run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(DEADLINE)
@@ -111,6 +134,7 @@ class Service:
         for store in self.stores:
             store.go_on.set()
         self.run(self.receiver.shutdown(DEADLINE))
+        self.run(self.web.shutdown())
         for commit in self.commits:
             self.run(commit.drain(DEADLINE))
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -125,9 +149,12 @@ def serving(
     logs: Store | None = None,
     commit: dict[str, Any] | None = None,
     receiver: dict[str, Any] | None = None,
+    http: dict[str, Any] | None = None,
+    limits: dict[str, Any] | None = None,
 ) -> Iterator[tuple[Service, Sender]]:
     """The service, and who sends spans to it."""
-    service = Service(spans or Store(), logs or Store(), commit or {}, receiver or {})
+    parts = [dict(options or {}) for options in (commit, receiver, http, limits)]
+    service = Service(spans or Store(), logs or Store(), *parts)
     try:
         yield service, service.span_sender
     finally:

@@ -27,13 +27,15 @@ class Product:
         any_port = {"endpoint": "127.0.0.1:0"}
         config = {
             "store": {"dsn": f"chdb://{self.directory / 'data'}"},
-            "receiver": {"grpc": any_port, "linger_ms": 5},
+            "receiver": {"linger_ms": 5},
             "assembly": {"idle_seconds": 0.5, "orphan_idle_seconds": 0.5, "tick_seconds": 0.1},
             "api": any_port,
             "sql": any_port,
             "health": any_port,
         }
-        self.config.write_text(json.dumps(config | sections), "utf-8")
+        config |= sections
+        config["receiver"] = {"grpc": any_port, "http": any_port} | config["receiver"]
+        self.config.write_text(json.dumps(config), "utf-8")
         return self
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tracetaxa.config import Config, split_endpoint
 from tracetaxa.errors import DatabaseInUse, NotFound, StoreError, TracetaxaError
 from tracetaxa.jobs import build_chat, check_where, choose_engine, describe_prices, must_redact
-from tracetaxa.service import check_exposure, open_for_reading, read_token
+from tracetaxa.service import check_exposure, make_tls, open_for_reading, read_credential, read_token
 from tracetaxa.store.database import statement
 from tracetaxa.store.dsn import parse_dsn
 from tracetaxa.store.migrate import migrations
@@ -20,6 +20,8 @@ from tracetaxa.store.owner import Owner, find_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tracetaxa.config import ReceiverConfig
 
 MODEL_TIMEOUT_SECONDS = 10.0
 
@@ -49,7 +51,7 @@ def check_all(config: Config) -> list[Finding]:
     ]
     if not findings[-1].ok:
         return findings
-    for part in (_database, _engine, _endpoints, _privacy, _prices):
+    for part in (_database, _engine, _endpoints, _receiver, _privacy, _prices):
         findings.extend(part(config, owner))
     return findings
 
@@ -151,6 +153,7 @@ def _endpoints(config: Config, owner: Owner | None) -> Iterator[Finding]:
     wanted = {"api.endpoint": config.api.endpoint}
     if config.receiver.enabled:
         wanted["receiver.grpc.endpoint"] = config.receiver.grpc.endpoint
+        wanted["receiver.http.endpoint"] = config.receiver.http.endpoint
     if config.sql.enabled and config.store.dsn.startswith("chdb:"):
         wanted["sql.endpoint"] = config.sql.endpoint
     if config.health.enabled:
@@ -166,6 +169,25 @@ def _endpoints(config: Config, owner: Owner | None) -> Iterator[Finding]:
             yield Finding(key, False, f"{endpoint}: {error.strerror}", f"stop what uses it, or set {key}")
         else:
             yield Finding(key, True, f"{endpoint} is free")
+
+
+def _receiver(config: Config, owner: Owner | None) -> Iterator[Finding]:
+    if config.receiver.enabled:
+        yield _guarded("receiver", lambda: _receiver_access(config.receiver))
+
+
+def _receiver_access(receiver: ReceiverConfig) -> str:
+    credential = read_credential(receiver.auth)
+    spoken = []
+    for transport, section in (("grpc", receiver.grpc), ("http", receiver.http)):
+        tls = make_tls(section.tls, f"receiver.{transport}.tls")
+        if tls is None:
+            spoken.append(f"{transport} in plain text")
+        else:
+            tls.context()
+            spoken.append(f"{transport} with {'mutual ' if tls.client_ca_file else ''}TLS")
+    senders = "anyone may send" if credential is None else f"senders need the header {credential.header!r}"
+    return f"{', '.join(spoken)}; {senders}"
 
 
 def _prices(config: Config, owner: Owner | None) -> Iterator[Finding]:

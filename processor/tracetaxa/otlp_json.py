@@ -2,7 +2,7 @@
 
 It differs from protobuf's own JSON in its ids, which are hexadecimal; base64 is understood as well. Unknown
 fields are ignored, enums may be numbers or names, and 64-bit integers numbers or strings. The reader of the
-protobuf package takes eight times as long.
+protobuf package takes three times as long.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
@@ -40,7 +40,7 @@ def parse_otlp(value: Any, kind: type[M]) -> M:
     A span or record with a bad id keeps an id that is out of shape, so that the store can say so of each.
     """
     try:
-        return kind(**_arguments(value, kind.DESCRIPTOR, _MAX_DEPTH))
+        return kind(**_arguments(value, cast("Descriptor", kind.DESCRIPTOR), _MAX_DEPTH))
     except (TypeError, RecursionError) as error:
         raise ValueError(str(error)[:200]) from None
     except UnicodeEncodeError:
@@ -79,7 +79,7 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-# ------------------------------------------------------------------------------------------------- one message
+# ------------------------------------------------------------------------------------------------ one message
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _reader(field: FieldDescriptor) -> Callable[[Any], Any]:
         return _bytes if size is None else lambda value: _id(value, size)
     if kind == FieldDescriptor.TYPE_BOOL:
         return _bool
-    if kind == FieldDescriptor.TYPE_ENUM:
+    if field.enum_type is not None:
         numbers = {value.name: value.number for value in field.enum_type.values}
         return lambda value: numbers[value] if value in numbers else _integer(value, 32)
     if field.cpp_type in (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT):

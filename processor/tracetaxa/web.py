@@ -8,16 +8,20 @@ import binascii
 import contextlib
 import hmac
 import socket
+from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from starlette.responses import JSONResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tracetaxa.config import split_endpoint
 from tracetaxa.errors import ConfigError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -32,6 +36,56 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What clients of a server may take."""
+
+    max_connections: int = 1024
+    """More are closed at once."""
+    header_seconds: float = 10.0
+    """A request's line and headers must have come this long after the connection, or after its first byte."""
+    idle_seconds: float = 5.0
+    """A connection without a request under way is closed after this long."""
+
+
+class _Connection(H11Protocol):
+    """uvicorn's, which waits for headers without end, with limits."""
+
+    def __init__(self, limits: ConnectionLimits, **options: Any) -> None:
+        super().__init__(**options)
+        self._limits = limits
+        self._cut_off: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.max_connections:
+            transport.close()
+        else:
+            self._wait_for_headers()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        waiting = self.cycle is None or self.cycle.response_complete
+        # After a response uvicorn's own timer runs until the next byte.
+        if waiting and self.timeout_keep_alive_task is None:
+            self._wait_for_headers()
+        else:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_headers(self) -> None:
+        if self._cut_off is None:
+            self._cut_off = self.loop.call_later(self._limits.header_seconds, self.timeout_keep_alive_handler)
+
+    def _stop_waiting(self) -> None:
+        if self._cut_off is not None:
+            self._cut_off.cancel()
+            self._cut_off = None
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -40,30 +94,46 @@ class _Server(uvicorn.Server):
 
 
 class WebServer:
-    """One ASGI application on one endpoint.
+    """One ASGI application on one endpoint, with TLS when there is a `context`.
 
     After `start` requests are answered; after `shutdown` none is, and those under way had `grace_seconds`.
     `shutdown` is safe twice or without start.
     """
 
-    def __init__(self, app: ASGIApp, endpoint: str, key: str, grace_seconds: int = 5) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        endpoint: str,
+        key: str,
+        grace_seconds: float = 5,
+        *,
+        context: ssl.SSLContext | None = None,
+        limits: ConnectionLimits | None = None,
+    ) -> None:
         self._app = app
         self._endpoint = endpoint
         self._key = key
         self._grace_seconds = grace_seconds
+        self._context = context
+        self._limits = limits or ConnectionLimits()
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Returns the bound host:port. Raises ConfigError when it can't be bound."""
         listener = _bind(self._endpoint, self._key)
+        context = self._context
         self._server = _Server(
             uvicorn.Config(
                 self._app,
+                http=cast("type[asyncio.Protocol]", partial(_Connection, self._limits)),
+                ws="none",
+                ssl_context_factory=(lambda _config, _default: context) if context is not None else None,
+                timeout_keep_alive=cast("int", self._limits.idle_seconds),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                timeout_graceful_shutdown=self._grace_seconds,
+                timeout_graceful_shutdown=cast("int", self._grace_seconds),
                 server_header=False,
             )
         )

@@ -72,7 +72,7 @@ def test_without_a_service(product: Product, chats: Path) -> None:
     wait_for_traces(product, 6)
     (row,) = product.rows(
         "SELECT TraceId, SpanCount, LlmCalls, ToolCalls, Input, Output, UserId, ServiceName FROM traces FINAL "
-        "WHERE SessionId = 'c3'"
+        "WHERE SessionId = 'support/c3'"
     )
     assert {key: row[key] for key in row if key != "TraceId"} == {
         "SpanCount": 4, "LlmCalls": 2, "ToolCalls": 1, "Input": "Where is order 3?", "Output": "On its way.",
@@ -108,7 +108,7 @@ def test_into_a_running_service(product: Product, chats: Path) -> None:
         assert product.rows("SELECT count() AS n, sum(SpanCount) AS s FROM traces FINAL") == [
             {"n": 7, "s": 26}
         ]
-        trace_id = product.rows("SELECT TraceId FROM traces FINAL WHERE SessionId = 'c1'")[0]["TraceId"]
+        trace_id = product.rows("SELECT TraceId FROM traces FINAL WHERE endsWith(SessionId, '/c1')")[0]["TraceId"]
         feedback = product.directory / "feedback.csv"
         feedback.write_text(f"trace_id,name,score\n{trace_id},helpful,thumbs_up\nnope,helpful,1\n", "utf-8")
         given = product.json("import", "--feedback", str(feedback), "--format", "json", exit_code=3)
@@ -182,3 +182,14 @@ def test_a_column_that_is_not_there(product: Product) -> None:
     path.write_text("a,b\n1,2\n", "utf-8")
     done = product.run("import", str(path), "--column", "role=nope")
     assert (done.returncode, "there is no such column; the file has a, b" in done.stderr) == (2, True)
+
+
+def test_into_a_service_that_asks_for_a_secret(product: Product, chats: Path) -> None:
+    secret = product.directory / "token"
+    secret.write_text("a-secret-of-some-length")
+    any_port = {"endpoint": "127.0.0.1:0"}
+    auth = {"bearer_token_file": str(secret)}
+    product.configure(receiver={"grpc": any_port, "http": any_port, "auth": auth})
+    with product.serve() as service:
+        assert product.json("import", str(chats), "--format", "json")["imported_traces"] == 6
+        wait_until_assembled(service, 6, seconds=60)

@@ -213,10 +213,9 @@ def test_empty_request_is_fine_and_writes_nothing(store: Store) -> None:
         b"\xff\xff\xff\xff",
         b'{"resourceSpans": []}',
         request(1).SerializeToString()[:-3],
-        request(1, name="MARK").SerializeToString().replace(b"MARK", b"\xed\xa0\x80!"),
         b"\x0a\x06" * 500,
     ],
-    ids=["noise", "json", "cut off", "not utf-8", "bad lengths"],
+    ids=["noise", "json", "cut off", "bad lengths"],
 )
 def test_malformed_request_must_not_be_sent_again(store: Store, reader: Client, message: bytes) -> None:
     with serving(store) as (service, sender):

@@ -74,7 +74,7 @@ class Place:
         any_port = {"endpoint": "127.0.0.1:0"}
         config = {
             "store": {"dsn": f"chdb://{self.directory / 'data'}"},
-            "receiver": {"grpc": any_port},
+            "receiver": {"grpc": any_port, "http": any_port},
             "assembly": {"idle_seconds": 3, "tick_seconds": 0.5},
             "api": any_port,
             "sql": any_port,

@@ -59,19 +59,21 @@ class Sink(Protocol):
 class ServiceSink:
     """A running service's OTLP/gRPC endpoint, without TLS.
 
-    request_seconds: one try; give_up_seconds: how long a service that can't take more is asked again.
+    metadata: headers of each request, such as a credential; request_seconds: one try; give_up_seconds: how long a service that can't take more is asked again.
     """
 
     def __init__(
         self,
         endpoint: str,
         *,
+        metadata: Sequence[tuple[str, str]] = (),
         request_seconds: float = 60.0,
         first_delay_seconds: float = 0.5,
         max_delay_seconds: float = 30.0,
         give_up_seconds: float = 300.0,
     ) -> None:
         self._endpoint = endpoint
+        self._metadata = tuple(metadata)
         self._request_seconds = request_seconds
         self._first_delay_seconds = first_delay_seconds
         self._max_delay_seconds = max_delay_seconds
@@ -96,7 +98,8 @@ class ServiceSink:
         deadline = time.monotonic() + self._give_up_seconds
         while True:
             try:
-                partial = export(request, timeout=self._request_seconds).partial_success
+                answer = export(request, timeout=self._request_seconds, metadata=self._metadata)
+                partial = answer.partial_success
             except grpc.RpcError as error:
                 told = _retry_delay(error)
                 exhausted = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tracetaxa.errors import MalformedRequest, Overloaded
+from tracetaxa.receive.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,20 +34,6 @@ class _Waiting(Generic[Request, Result]):
     size_bytes: int
     since: float
     answer: asyncio.Future[Result]
-
-
-class Room:
-    """Bytes of requests that may wait for their commit; several GroupCommits may share one room.
-
-    A request that is larger than the room passes when nothing else waits.
-    """
-
-    def __init__(self, max_mib: float = 256) -> None:
-        self._max_bytes = int(max_mib * 2**20)
-        self.used_bytes = 0
-
-    def has(self, size_bytes: int) -> bool:
-        return not self.used_bytes or self.used_bytes + size_bytes <= self._max_bytes
 
 
 class GroupCommit(Generic[Request, Result]):

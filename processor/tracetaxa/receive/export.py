@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from google.protobuf.message import DecodeError
 
 from tracetaxa.errors import MalformedRequest, Overloaded
+from tracetaxa.otlp_json import parse_otlp, remove_bad_items
 from tracetaxa.receive.signals import Request, Response
+from tracetaxa.receive.utf8 import MAX_REPAIR_BYTES, with_valid_strings
 
 if TYPE_CHECKING:
     from tracetaxa.receive.commit import GroupCommit
+    from tracetaxa.receive.room import Place
     from tracetaxa.receive.signals import Signal
+
+REPAIRED = "bytes that are not UTF-8 were replaced by question marks"
 
 
 class Rejected(Protocol):
@@ -38,11 +46,25 @@ class Counts:
     """Those that can never be stored: bad ids or times, or data that ClickHouse refuses."""
     malformed_requests: int = 0
     """Requests that could not be decoded; nobody knows how much they held."""
+    repaired_requests: int = 0
+    """Requests with strings that were not UTF-8, stored with question marks in them."""
 
     @property
     def troubles(self) -> int:
         """Grows with everything that was not stored."""
         return self.refused + self.failed + self.malformed_requests
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A request in protobuf, and what it cost to read it."""
+
+    message: bytes
+    repaired: bool = False
+    """Some of its text was not UTF-8."""
+    left_out: int = 0
+    """Spans or log records that were not OTLP, for example for this `reason`."""
+    reason: str = ""
 
 
 class ExportService(Generic[Request, Response]):
@@ -53,33 +75,37 @@ class ExportService(Generic[Request, Response]):
     share the write that failed.
     """
 
-    def __init__(self, signal: Signal[Request, Response], commit: GroupCommit[Request, Rejected]) -> None:
+    def __init__(self, signal: Signal[Request, Response], commit: GroupCommit[bytes, Rejected]) -> None:
         self.signal = signal
         self._commit = commit
         self.counts = Counts()
         self.last_error = ""
+        self._slow_decoding = asyncio.Lock()
+        """What Python must read field by field is read in a thread, one request at a time."""
 
-    async def export(self, message: bytes) -> Response:
-        """Store what a serialized request holds; it is committed when this returns.
+    async def export(self, message: bytes, *, in_json: bool = False, place: Place | None = None) -> Response:
+        """Store what a request holds, serialized in protobuf or in JSON; it is committed when this returns.
 
-        Raises MalformedRequest when it should not be sent again, Overloaded when it should.
+        `place` holds its bytes in the room until the commit does. Raises MalformedRequest when it should not
+        be sent again, Overloaded when it should.
         """
         signal = self.signal
+        decoded = await self._from_json(message) if in_json else _Decoded(message)
         try:
-            request: Request = signal.request.FromString(message)
+            request: Request = signal.request.FromString(decoded.message)
         except DecodeError as error:
-            self.counts.malformed_requests += 1
-            self.last_error = f"a request was not OTLP: {error}"
-            raise MalformedRequest(
-                f"this is not an {signal.request.__name__} in protobuf, or a string in it is not UTF-8: "
-                "do not send it again"
-            ) from error
+            request, decoded = await self._repair(decoded.message, error)
+        self.counts.repaired_requests += decoded.repaired
+        self._leave_out(decoded.left_out, f"some {signal.items} were not OTLP: {decoded.reason}")
         count = signal.count(request)
+        del request  # its bytes wait for the commit, which are half as large
         if not count:
-            return signal.response()
+            return self._answer(decoded)
         troubles = self.counts.troubles
+        if place is not None:
+            place.clear()
         try:
-            rejected = await self._commit.submit(request, count, len(message))
+            rejected = await self._commit.submit(decoded.message, count, len(decoded.message))
         except Overloaded as error:
             self.counts.refused += count
             self.last_error = str(error.__cause__ or error)
@@ -89,10 +115,75 @@ class ExportService(Generic[Request, Response]):
             self.last_error = str(error.__cause__ or error)
             raise
         self.counts.accepted += count - rejected.count
-        if not rejected.count:
-            if troubles == self.counts.troubles:
-                self.last_error = ""
-            return signal.response()
-        self.counts.failed += rejected.count
-        self.last_error = rejected.message
-        return signal.partial(rejected.count, rejected.message)
+        self._leave_out(rejected.count, rejected.message)
+        if troubles == self.counts.troubles and not decoded.left_out:
+            self.last_error = ""
+        return self._answer(decoded, rejected)
+
+    def _leave_out(self, count: int, reason: str) -> None:
+        if count:
+            self.counts.failed += count
+            self.last_error = reason
+
+    def _answer(self, decoded: _Decoded, rejected: Rejected | None = None) -> Response:
+        notes = [rejected.message] if rejected is not None and rejected.count else []
+        if decoded.left_out:
+            notes.append(
+                f"left out {self.signal.items} that are not OTLP: {decoded.reason} ({decoded.left_out})"
+            )
+        if decoded.repaired:
+            notes.append(REPAIRED)
+        if not notes:
+            return self.signal.response()
+        count = decoded.left_out + (rejected.count if rejected is not None else 0)
+        return self.signal.partial(count, "; ".join(notes))
+
+    async def _repair(self, message: bytes, error: DecodeError) -> tuple[Request, _Decoded]:
+        """The request without bytes that are no UTF-8, if that was all. Raises MalformedRequest."""
+        kind = self.signal.request
+        if "UTF-8" in str(error) and len(message) <= MAX_REPAIR_BYTES:
+            with suppress(ValueError, DecodeError):
+                async with self._slow_decoding:
+                    message = await asyncio.to_thread(with_valid_strings, message, kind.DESCRIPTOR)
+                return kind.FromString(message), _Decoded(message, repaired=True)
+        raise self._malformed(
+            f"this is not an {kind.__name__} in protobuf, or a string in it is not UTF-8", error
+        )
+
+    async def _from_json(self, body: bytes) -> _Decoded:
+        """Raises MalformedRequest."""
+        try:
+            async with self._slow_decoding:
+                return await asyncio.to_thread(_protobuf_of, body, self.signal)
+        except (ValueError, RecursionError) as error:
+            raise self._malformed(f"this is not an {self.signal.request.__name__} in JSON", error) from None
+
+    def _malformed(self, reason: str, error: Exception) -> MalformedRequest:
+        self.counts.malformed_requests += 1
+        self.last_error = f"a request was not OTLP: {str(error)[:200]}"
+        refusal = MalformedRequest(f"{reason}: do not send it again")
+        refusal.__cause__ = error
+        return refusal
+
+
+def _protobuf_of(body: bytes, signal: Signal[Any, Any]) -> _Decoded:
+    """A request in JSON as one in protobuf. Raises ValueError, RecursionError."""
+    text = body.decode("utf-8", "replace")
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    # Characters cut in half come as bytes that are no UTF-8 and, from JavaScript, as lone surrogates.
+    repaired = text.encode() != body
+    if "\\ud" in text.lower():
+        plain = json.dumps(value, ensure_ascii=False)
+        valid = plain.encode("utf-8", "replace").decode()
+        if valid != plain:
+            value, repaired = json.loads(valid), True
+    try:
+        return _Decoded(parse_otlp(value, signal.request).SerializeToString(), repaired)
+    except ValueError:
+        reasons = remove_bad_items(value)
+        if not reasons:
+            raise
+    message = parse_otlp(value, signal.request).SerializeToString()
+    return _Decoded(message, repaired, len(reasons), reasons[0])

@@ -15,12 +15,15 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_status import rpc_status
 
 from tracetaxa.errors import IngestError, MalformedRequest, Overloaded
-from tracetaxa.receive.signals import METRICS_SERVICE
+from tracetaxa.receive.room import Room
+from tracetaxa.receive.signals import METRICS_SERVICE, NO_METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+    from tracetaxa.receive.auth import Credential
     from tracetaxa.receive.export import ExportService
+    from tracetaxa.receive.tls import Tls
 
 HEALTH_SERVICE = "grpc.health.v1.Health"
 
@@ -29,13 +32,20 @@ logger = logging.getLogger(__name__)
 
 class GrpcReceiver:
     """Serves one service a signal and grpc.health.v1 on `endpoint` and nowhere else; gzip is understood.
+    There is no reflection.
 
     Statuses are those that senders act on: INVALID_ARGUMENT and RESOURCE_EXHAUSTED (a request above
     `max_recv_msg_size_mib`, before or after decompression) mean drop, UNAVAILABLE with RetryInfo means keep
-    and send again. Metrics are UNIMPLEMENTED. Nothing else is answered on purpose.
+    and send again. Metrics are UNIMPLEMENTED. With a `credential`, requests without it are UNAUTHENTICATED
+    before anything of them is read; health answers everyone. Nothing else is answered on purpose.
 
+    room: counts requests that are under way; one of its own when not given.
+    max_concurrent_streams: requests that one connection may have under way; its others wait at the sender.
     max_connection_age_seconds: connections are renewed so that senders find new replicas.
-    retry_after_seconds: what a sender is told after an error that nobody foresaw.
+    read_seconds: a request must have come this long after it began, or it is cut off.
+    handshake_seconds: how long TLS and HTTP/2 may take to get ready.
+    ping_seconds: a connection that is silent for this long is asked whether it still lives.
+    retry_after_seconds: what a sender is told when there is no place or after an error that nobody foresaw.
     """
 
     def __init__(
@@ -43,17 +53,33 @@ class GrpcReceiver:
         services: Sequence[ExportService[Any, Any]],
         *,
         endpoint: str = "127.0.0.1:4317",
+        tls: Tls | None = None,
+        credential: Credential | None = None,
+        room: Room | None = None,
         max_recv_msg_size_mib: int = 64,
+        max_concurrent_streams: int = 100,
         max_connection_age_seconds: float = 300,
+        read_seconds: float = 30,
+        handshake_seconds: float = 10,
+        ping_seconds: float = 60,
         retry_after_seconds: float = 2.0,
     ) -> None:
         self._services = services
         self._endpoint = endpoint
+        self._tls = tls
+        self._credential = credential
+        self._room = room or Room()
+        self._read_seconds = read_seconds
         self._options = (
             # Without this a second process would share the port, and half of the spans would go there.
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", max_recv_msg_size_mib * 2**20),
+            ("grpc.max_concurrent_streams", max_concurrent_streams),
             ("grpc.max_connection_age_ms", int(max_connection_age_seconds * 1000)),
+            # Requests under way when a connection is renewed have this long.
+            ("grpc.max_connection_age_grace_ms", int(max_connection_age_seconds * 1000)),
+            ("grpc.server_handshake_timeout_ms", int(handshake_seconds * 1000)),
+            ("grpc.keepalive_time_ms", int(ping_seconds * 1000)),
             # SDKs and collectors that ping every ten seconds, also when idle, are no attackers.
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
@@ -65,13 +91,18 @@ class GrpcReceiver:
     async def start(self) -> str:
         """Listen; returns "host:port" as bound (port 0 in the endpoint means any free port).
 
-        Raises IngestError when the endpoint can't be bound.
+        Raises IngestError when the endpoint can't be bound, ConfigError for certificates that can't be used.
         """
-        server = grpc.aio.server(options=self._options)
-        exports = [_export_methods(service, self._retry_after_seconds) for service in self._services]
+        interceptors = [_Authentication(self._credential)] if self._credential is not None else []
+        server = grpc.aio.server(options=self._options, interceptors=interceptors)
+        exports = [self._export_methods(service) for service in self._services]
         server.add_generic_rpc_handlers((*exports, _metrics_methods(), self._health_methods()))
+        credentials = self._tls.grpc_credentials() if self._tls is not None else None
         try:
-            port = server.add_insecure_port(self._endpoint)
+            if credentials is not None:
+                port = server.add_secure_port(self._endpoint, credentials)
+            else:
+                port = server.add_insecure_port(self._endpoint)
         except RuntimeError as error:
             raise IngestError(
                 f"can't listen on {self._endpoint} for OTLP over gRPC (receiver.grpc.endpoint): "
@@ -90,6 +121,42 @@ class GrpcReceiver:
         self._stopping.set()
         if self._server is not None:
             await self._server.stop(grace_seconds)
+
+    def _export_methods(self, service: ExportService[Any, Any]) -> grpc.GenericRpcHandler:
+        async def export(messages: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                with self._room.place(self._retry_after_seconds) as place:
+                    return await service.export(await self._read(context), place=place)
+            except MalformedRequest as error:
+                status = Status(code=grpc.StatusCode.INVALID_ARGUMENT.value[0], message=str(error))
+            except Overloaded as error:
+                status = _unavailable(str(error), error.retry_after_seconds)
+            except Exception:
+                # An exception that leaves here would answer UNKNOWN, and senders drop what they get that for.
+                logger.exception("an Export request failed for a reason that nobody foresaw")
+                again = f"tracetaxa failed: send the {service.signal.items} again later"
+                status = _unavailable(again, self._retry_after_seconds)
+            return await context.abort_with_status(rpc_status.to_status(status))
+
+        # A stream of one message is the same on the wire, and lets us say when to read and for how long.
+        # Without a deserializer the bytes arrive as they are: grpcio answers INTERNAL when its own one fails.
+        handler = grpc.stream_unary_rpc_method_handler(
+            export, response_serializer=service.signal.response.SerializeToString
+        )
+        return grpc.method_handlers_generic_handler(service.signal.service, {"Export": handler})
+
+    async def _read(self, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        try:
+            async with asyncio.timeout(self._read_seconds):
+                message = await context.read()
+        except TimeoutError:
+            raise Overloaded(
+                f"the request had not come after {self._read_seconds:g} seconds: send it again",
+                self._retry_after_seconds,
+            ) from None
+        if message is grpc.aio.EOF:  # or it was too large, and grpcio has answered already
+            raise MalformedRequest("there was no message in the request: do not send it again")
+        return bytes(message)
 
     def _health_methods(self) -> grpc.GenericRpcHandler:
         methods = {
@@ -129,37 +196,34 @@ class GrpcReceiver:
         yield self._health(request.service)
 
 
-def _export_methods(service: ExportService[Any, Any], retry_after_seconds: float) -> grpc.GenericRpcHandler:
-    async def export(message: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        try:
-            return await service.export(message)
-        except MalformedRequest as error:
-            status = Status(code=grpc.StatusCode.INVALID_ARGUMENT.value[0], message=str(error))
-        except Overloaded as error:
-            status = _unavailable(str(error), error.retry_after_seconds)
-        except Exception:
-            # An exception that leaves here would answer UNKNOWN, and senders drop what they get that for.
-            logger.exception("an Export request failed for a reason that nobody foresaw")
-            again = f"tracetaxa failed: send the {service.signal.items} again later"
-            status = _unavailable(again, retry_after_seconds)
-        return await context.abort_with_status(rpc_status.to_status(status))
+class _Authentication(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Refuses calls without the credential on their headers alone, before a message is read."""
 
-    # Without a deserializer the bytes arrive as they are: grpcio answers INTERNAL when its own one fails.
-    handler = grpc.unary_unary_rpc_method_handler(
-        export, response_serializer=service.signal.response.SerializeToString
-    )
-    return grpc.method_handlers_generic_handler(service.signal.service, {"Export": handler})
+    def __init__(self, credential: Credential) -> None:
+        self._credential = credential
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], call: grpc.HandlerCallDetails
+    ) -> Any:
+        if call.method.startswith(f"/{HEALTH_SERVICE}/") or self._credential.admits(call.invocation_metadata):
+            return await continuation(call)
+        return _refusal(
+            grpc.StatusCode.UNAUTHENTICATED,
+            f"the header {self._credential.header!r} does not have what tracetaxa expects (receiver.auth)",
+        )
 
 
 def _metrics_methods() -> grpc.GenericRpcHandler:
-    async def refuse(message: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        await context.abort(
-            grpc.StatusCode.UNIMPLEMENTED,
-            "tracetaxa takes traces and logs, not metrics: send metrics to another receiver",
-        )
+    refusal = _refusal(grpc.StatusCode.UNIMPLEMENTED, NO_METRICS)
+    return grpc.method_handlers_generic_handler(METRICS_SERVICE, {"Export": refusal})
 
-    handler = grpc.unary_unary_rpc_method_handler(refuse)
-    return grpc.method_handlers_generic_handler(METRICS_SERVICE, {"Export": handler})
+
+def _refusal(code: grpc.StatusCode, reason: str) -> grpc.RpcMethodHandler:
+    async def refuse(messages: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        await context.abort(code, reason)
+
+    # As a stream it is called before a message has come; on the wire there is no difference.
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _unavailable(message: str, retry_after_seconds: float) -> Status:

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 METRICS_SERVICE = "opentelemetry.proto.collector.metrics.v1.MetricsService"
-"""Metrics are not taken."""
+METRICS_PATH = "/v1/metrics"
+NO_METRICS = "tracetaxa takes traces and logs, not metrics: send metrics to another receiver"
 
 
 class Message(Protocol):
     """A protobuf message."""
+
+    DESCRIPTOR: Any
 
     @classmethod
     def FromString(cls, message: bytes) -> Any: ...  # noqa: N802
@@ -42,6 +45,8 @@ class Signal(Generic[Request, Response]):
     """What a request holds, for messages to people."""
     service: str
     """Full name of the gRPC service."""
+    path: str
+    """Where OTLP/HTTP takes it."""
     request: type[Request]
     response: type[Response]
     count: Callable[[Request], int]
@@ -81,6 +86,7 @@ def _some_logs(rejected: int, message: str) -> ExportLogsServiceResponse:
 TRACES = Signal(
     "spans",
     "opentelemetry.proto.collector.trace.v1.TraceService",
+    "/v1/traces",
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
     _count_spans,
@@ -89,6 +95,7 @@ TRACES = Signal(
 LOGS = Signal(
     "log records",
     "opentelemetry.proto.collector.logs.v1.LogsService",
+    "/v1/logs",
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
     _count_logs,
