@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tracetaxa.records import Span
 
-_KEYS = ("gen_ai.output", "gen_ai.tool.args", "gen_ai.usage.input_cost")
+_KEYS = frozenset({"gen_ai.output", "gen_ai.tool.args", "gen_ai.usage.input_cost"})
 _KINDS: dict[str, Kind] = {"call_llm": "model", "execute_tool": "tool", "invoke_agent": "agent"}
 
 
@@ -25,7 +25,7 @@ class AnyAgent:
     name = "any-agent"
 
     def matches(self, span: Span, roots: Collection[str]) -> bool:
-        return "gen_ai" in roots and any(key in span.attributes for key in _KEYS)
+        return "gen_ai" in roots and not _KEYS.isdisjoint(span.attributes)
 
     def read(self, span: Span) -> SpanReading:
         attributes = span.attributes

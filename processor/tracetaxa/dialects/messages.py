@@ -185,6 +185,9 @@ def _message(value: Any, default: Role) -> Message | None:
 
 
 def _role(value: dict[str, Any], default: Role) -> Role:
+    role = value.get("role")
+    if isinstance(role, str) and role in _ROLES:
+        return _ROLES[role]
     return _ROLES.get(text_of(value.get("role") or value.get("type")).lower(), default)
 
 

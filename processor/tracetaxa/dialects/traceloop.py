@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _KINDS: dict[str, Kind] = {"workflow": "agent", "agent": "agent", "tool": "tool"}
 _MODEL_REQUESTS = ("chat", "completion")
-_NUMBERED = ("gen_ai.prompt.0.role", "gen_ai.prompt.0.content", "gen_ai.completion.0.role")
+_NUMBERED = frozenset({"gen_ai.prompt.0.role", "gen_ai.prompt.0.content", "gen_ai.completion.0.role"})
 
 
 class Traceloop:
@@ -32,7 +32,7 @@ class Traceloop:
     def matches(self, span: Span, roots: Collection[str]) -> bool:
         if "traceloop" in roots or ("llm" in roots and "llm.request.type" in span.attributes):
             return True
-        return "gen_ai" in roots and any(key in span.attributes for key in _NUMBERED)
+        return "gen_ai" in roots and not _NUMBERED.isdisjoint(span.attributes)
 
     def read(self, span: Span) -> SpanReading:
         attributes = span.attributes
@@ -58,7 +58,7 @@ def _kind(span: Span) -> Kind:
     if stated:
         return _KINDS.get(stated, "other")
     request = text(span.attributes, "llm.request.type").lower()
-    return "model" if request in _MODEL_REQUESTS or _NUMBERED[0] in span.attributes else "other"
+    return "model" if request in _MODEL_REQUESTS or not _NUMBERED.isdisjoint(span.attributes) else "other"
 
 
 def _messages(span: Span, kind: Kind) -> tuple[Conversation, Conversation]:
@@ -68,7 +68,7 @@ def _messages(span: Span, kind: Kind) -> tuple[Conversation, Conversation]:
             read_payload(text(attributes, "traceloop.entity.input"), "user"),
             read_payload(text(attributes, "traceloop.entity.output"), "assistant"),
         )
-    if kind == "model" and any(key in attributes for key in _NUMBERED):
+    if kind == "model" and not _NUMBERED.isdisjoint(attributes):
         return _numbered(span, "gen_ai.prompt.", "user"), _numbered(span, "gen_ai.completion.", "assistant")
     return EMPTY, EMPTY
 
