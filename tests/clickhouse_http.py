@@ -35,6 +35,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from starlette.requests import Request
@@ -74,7 +75,7 @@ class Endpoint:
             body = b""
         headers = {"X-ClickHouse-Query-Id": values.get("query_id") or str(uuid.uuid4())}
         try:
-            readonly = self._authenticate(request.headers.get("authorization", ""))
+            readonly = self._authenticate(request.headers)
             answer, summary = await run_in_threadpool(self._run, values, body, readonly)
         except (RuntimeError, chdb.ChdbError) as error:
             found = _CODE.search(str(error))
@@ -88,9 +89,12 @@ class Endpoint:
             answer, headers["Content-Encoding"] = _COMPRESS[best](answer), best
         return Response(answer, headers=headers)
 
-    def _authenticate(self, header: str) -> int:
+    def _authenticate(self, headers: Mapping[str, str]) -> int:
         """The user's `readonly`."""
-        user, _, password = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
+        basic = base64.b64decode(headers.get("authorization", "").removeprefix("Basic "))
+        user, _, password = basic.decode().partition(":")
+        user = headers.get("x-clickhouse-user", user)
+        password = headers.get("x-clickhouse-key", password)
         if password != self.password or user not in _USERS:
             raise RuntimeError(
                 f"Code: 516. DB::Exception: {user}: Authentication failed: password is incorrect, or there is "

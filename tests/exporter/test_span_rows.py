@@ -1,19 +1,36 @@
-"""OTLP spans as rows, one rule at a time; what ClickHouse makes of the rows is in test_writer."""
+"""OTLP spans as columns, one rule at a time, and against rows built in a plain way; what ClickHouse makes of them
+is in test_writer."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from clickhouse_connect.driver.buffer import ResponseBuffer
+from clickhouse_connect.driver.query import QueryContext
+from clickhouse_connect.driver.transform import NativeTransform
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import (
+    AnyValue,
+    ArrayValue,
+    InstrumentationScope,
+    KeyValue,
+    KeyValueList,
+)
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
+from captures import NAMES, requests
+from span_rows import span_rows
+from tracetaxa_exporter.clickhouse.attributes import Attributes
+from tracetaxa_exporter.clickhouse.native import string
 from tracetaxa_exporter.clickhouse.rows import DAY_NS, YEAR_2000_NS, Rejected, TimeLimits
-from tracetaxa_exporter.clickhouse.spans import SPAN_COLUMNS, append_span_rows
+from tracetaxa_exporter.clickhouse.spans import OWN_SPAN_COLUMNS, SPAN_COLUMNS, SpanColumns
+from tracetaxa_exporter.clickhouse.values import text
 
 NOW = 1_790_000_000 * 10**9
 GOOD: dict[str, Any] = {
@@ -30,9 +47,21 @@ def request(*spans: Span) -> ExportTraceServiceRequest:
 
 
 def convert(message: ExportTraceServiceRequest) -> tuple[list[dict[str, Any]], Rejected]:
-    rows: list[tuple[Any, ...]] = []
-    rejected = append_span_rows(rows, message, TimeLimits.at(NOW))
-    return [dict(zip(SPAN_COLUMNS, row, strict=True)) for row in rows], rejected
+    spans = SpanColumns(TimeLimits.at(NOW))
+    rejected = spans.add(message.SerializeToString())
+    return read(spans), rejected
+
+
+def read(spans: SpanColumns) -> list[dict[str, Any]]:
+    """The block as the driver reads it."""
+    if not len(spans):
+        return []
+    columns = [*SPAN_COLUMNS, *OWN_SPAN_COLUMNS]
+    block = SimpleNamespace(gen=iter([spans.native(columns)]), close=lambda: None, last_message=None)
+    context = QueryContext(query_formats={"DateTime64*": "int"})
+    result = NativeTransform.parse_response(ResponseBuffer(block), context)
+    assert list(result.column_names) == columns
+    return [dict(row) for row in result.named_results()]
 
 
 def one(**changes: Any) -> dict[str, Any]:
@@ -86,6 +115,7 @@ def test_span_becomes_a_row() -> None:
             "Links.SpanId": ["02" * 8],
             "Links.TraceState": ["a=b"],
             "Links.Attributes": [{}],
+            "ParentIsRemote": False,
         }
     ]
 
@@ -106,6 +136,13 @@ def test_status_code(code: int, expected: str) -> None:
 @pytest.mark.parametrize("parent", [b"", bytes(8)])
 def test_root_has_no_parent(parent: bytes) -> None:
     assert one(parent_span_id=parent)["ParentSpanId"] == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "remote"), [(0, False), (0x01, False), (0x100, False), (0x200, False), (0x301, True)]
+)
+def test_parent_is_remote_when_the_sender_says_so(flags: int, remote: bool) -> None:
+    assert one(flags=flags)["ParentIsRemote"] is remote
 
 
 @pytest.mark.parametrize(
@@ -167,10 +204,10 @@ def test_limits_of_the_start_time_are_good(start: int) -> None:
     ],
 )
 def test_age_is_limited_by_the_retention(age_ns: int, max_age_ns: int | None, reason: str) -> None:
-    rows: list[tuple[Any, ...]] = []
+    spans = SpanColumns(TimeLimits.at(NOW, max_age_ns=max_age_ns))
     message = request(Span(**{**GOOD, "start_time_unix_nano": NOW - age_ns}))
-    rejected = append_span_rows(rows, message, TimeLimits.at(NOW, max_age_ns=max_age_ns))
-    assert (len(rows), rejected.count) == ((0, 1) if reason else (1, 0))
+    rejected = spans.add(message.SerializeToString())
+    assert (len(spans), rejected.count) == ((0, 1) if reason else (1, 0))
     assert rejected.message.endswith(reason)
 
 
@@ -182,28 +219,152 @@ def test_rejections_are_counted_by_reason() -> None:
     assert "before the year 2000 (1)" in rejected.message
 
 
-def test_spans_of_one_resource_share_its_map() -> None:
-    message = request(Span(**GOOD), Span(**GOOD))
+def test_spans_of_one_resource_have_its_attributes() -> None:
+    message = request(Span(**GOOD), Span(), Span(**GOOD))
     message.resource_spans[0].resource.attributes.append(attribute("host.name", "a"))
     rows, _ = convert(message)
-    assert rows[0]["ResourceAttributes"] is rows[1]["ResourceAttributes"]
+    assert [row["ResourceAttributes"] for row in rows] == [{"host.name": "a"}] * 2
     assert rows[0]["ServiceName"] == ""
 
 
+texts = st.text(max_size=5) | st.sampled_from(
+    ["", "service.name", "k", "k\x00", "\u2028\U0001f9ea", "long" * 50]
+)
+values = st.recursive(
+    st.one_of(
+        st.just(AnyValue()),
+        st.builds(AnyValue, string_value=texts | st.text(min_size=120, max_size=132)),
+        st.builds(AnyValue, bool_value=st.booleans()),
+        st.builds(AnyValue, int_value=st.integers(-(2**63), 2**63 - 1)),
+        st.builds(AnyValue, double_value=st.floats()),
+        st.builds(AnyValue, bytes_value=st.binary(max_size=5)),
+        st.builds(AnyValue, string_value_strindex=st.integers(0, 9)),
+    ),
+    lambda inner: (
+        st.builds(AnyValue, array_value=st.builds(ArrayValue, values=st.lists(inner, max_size=3)))
+        | st.builds(
+            AnyValue,
+            kvlist_value=st.builds(
+                KeyValueList, values=st.lists(st.builds(KeyValue, key=texts, value=inner), max_size=3)
+            ),
+        )
+    ),
+    max_leaves=5,
+)
+attributes = st.lists(st.builds(KeyValue, key=texts, value=values) | st.builds(KeyValue), max_size=4)
 spans = st.builds(
     Span,
-    trace_id=st.binary(max_size=20) | st.just(GOOD["trace_id"]),
-    span_id=st.binary(max_size=10) | st.just(GOOD["span_id"]),
-    parent_span_id=st.binary(max_size=9),
-    start_time_unix_nano=st.integers(0, 2**64 - 1) | st.just(NOW),
+    trace_id=st.just(GOOD["trace_id"]) | st.binary(max_size=20),
+    span_id=st.just(GOOD["span_id"]) | st.binary(max_size=10),
+    parent_span_id=st.sampled_from([b"", bytes(8), b"\x10" * 8]) | st.binary(max_size=9),
+    trace_state=texts,
+    flags=st.integers(0, 0x3FF),
+    name=texts,
+    start_time_unix_nano=st.just(NOW) | st.integers(0, 2**64 - 1),
     end_time_unix_nano=st.integers(0, 2**64 - 1),
-    kind=st.integers(-(2**31), 2**31 - 1),
-    status=st.builds(Status, code=st.integers(-(2**31), 2**31 - 1)),
-    events=st.lists(st.builds(Span.Event, time_unix_nano=st.integers(0, 2**64 - 1)), max_size=2),
+    attributes=attributes,
+    kind=st.integers(0, 6) | st.integers(-(2**31), 2**31 - 1),
+    status=st.builds(Status, code=st.integers(0, 3) | st.integers(-(2**31), 2**31 - 1), message=texts),
+    events=st.lists(
+        st.builds(Span.Event, time_unix_nano=st.integers(0, 2**64 - 1), name=texts, attributes=attributes),
+        max_size=2,
+    ),
     links=st.lists(
-        st.builds(Span.Link, trace_id=st.binary(max_size=20), span_id=st.binary(max_size=9)), max_size=2
+        st.builds(
+            Span.Link,
+            trace_id=st.binary(max_size=20),
+            span_id=st.binary(max_size=9),
+            trace_state=texts,
+            attributes=attributes,
+        ),
+        max_size=2,
     ),
 )
+scopes = st.builds(
+    ScopeSpans,
+    scope=st.builds(InstrumentationScope, name=texts, version=texts),
+    spans=st.lists(spans, max_size=3),
+)
+requests_ = st.builds(
+    ExportTraceServiceRequest,
+    resource_spans=st.lists(
+        st.builds(
+            ResourceSpans,
+            resource=st.builds(Resource, attributes=attributes),
+            scope_spans=st.lists(scopes, max_size=2),
+        ),
+        max_size=2,
+    ),
+)
+
+
+@given(st.lists(requests_, max_size=3))
+def test_columns_say_what_rows_would(messages: list[ExportTraceServiceRequest]) -> None:
+    assert_columns_are_rows(messages)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_columns_of_captured_requests(name: str) -> None:
+    assert assert_columns_are_rows(requests(name)[0], TimeLimits(0, 2**63 - 1)) > 0
+
+
+@pytest.mark.parametrize("count", [1, 256, 257, 65_536, 65_537])
+def test_any_number_of_different_keys(count: int) -> None:
+    keys = [attribute(str(number), "v") for number in range(count)]
+    assert_columns_are_rows([request(Span(**GOOD, attributes=keys), Span(**GOOD, attributes=keys[:3]))])
+
+
+@pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 128, 129, 16_379, 16_380, 16_383, 16_384, 2_100_000])
+@pytest.mark.parametrize("key", ["", "k", "k" * 127, "k" * 128])
+def test_attribute_of_any_length(key: str, length: int) -> None:
+    value = ("é" * length).encode()[:length].decode(errors="replace") if length < 200 else "x" * length
+    assert_columns_are_rows([request(Span(**GOOD, attributes=[attribute(key, value)]))])
+
+
+KEY, TEXT = b"\x0a\x01k", b"\x12\x03\x0a\x01v"
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        KEY + TEXT,
+        TEXT + KEY,
+        KEY,
+        TEXT,
+        b"",
+        KEY + KEY + TEXT,
+        KEY + TEXT + TEXT,
+        KEY + b"\x12\x83\x00\x0a\x01v",
+        b"\x0a\x81\x00k" + TEXT,
+        KEY + b"\x12\x04\x0a\x82\x00v",
+        KEY + b"\x12\x06\x0a\x01v\x0a\x01w",
+        KEY + b"\x12\x05\x0a\x01v\x18\x07",
+        KEY + TEXT + b"\x18\x07",
+        KEY + TEXT + b"\xfa\x01\x01x",
+    ],
+)
+def test_attribute_in_any_wire_form(wire: bytes) -> None:
+    """Senders may order, repeat and pad fields as they like."""
+    try:
+        expected = KeyValue.FromString(wire)
+    except DecodeError:
+        with pytest.raises(DecodeError):
+            Attributes().map_of([wire])
+        return
+    pair = Attributes().map_of([wire])
+    assert pair == {string(expected.key.encode()): string(text(expected.value).encode())}
+
+
+def assert_columns_are_rows(
+    messages: list[ExportTraceServiceRequest], limits: TimeLimits | None = None
+) -> int:
+    """How many they are."""
+    limits = limits or TimeLimits.at(NOW)
+    columns = SpanColumns(limits)
+    for message in messages:
+        columns.add(message.SerializeToString())
+    assert read(columns) == [row for message in messages for row in span_rows(message, limits)]
+    return len(columns)
 
 
 @given(st.lists(spans, max_size=5))

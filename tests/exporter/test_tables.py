@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from otlp import START_NS, log, log_request
+from otlp import START_NS, log, log_request, request, span
 from tracetaxa_exporter.clickhouse import (
     LOG_COLUMNS,
     SPAN_COLUMNS,
     TABLES,
     LogWriter,
+    SpanWriter,
     TableMismatch,
     create_tables,
     set_retention,
@@ -97,7 +98,8 @@ def test_columns_are_those_of_the_collectors_exporter(client: Client) -> None:
         ("otel_traces", SPAN_COLUMNS, SPAN_COLUMNS_OF_THE_EXPORTER),
         ("otel_logs", LOG_COLUMNS, LOG_COLUMNS_OF_THE_EXPORTER),
     ):
-        assert columns(client, table) == theirs
+        own = ["ParentIsRemote Bool"] if table == "otel_traces" else []
+        assert columns(client, table) == theirs + own
         assert [f"{name} {kind}" for name, kind in ours.items()] == theirs
     assert columns(client, "otel_traces_trace_id_ts") == ["TraceId String", "Start DateTime", "End DateTime"]
 
@@ -179,6 +181,28 @@ def test_table_of_a_collector_keeps_its_retention(client: Client) -> None:
     )
     create_tables(client, 7)
     assert "toIntervalDay(180)" in system_table(client, "otel_traces", "engine_full")
+
+
+def test_table_of_a_collector_keeps_its_columns(client: Client) -> None:
+    fields = ", ".join(f"`{name}` {kind}" for name, kind in SPAN_COLUMNS.items())
+    client.command(f"CREATE TABLE otel_traces ({fields}) ENGINE = MergeTree ORDER BY TraceId")
+    create_tables(client, 7)
+    assert columns(client, "otel_traces") == SPAN_COLUMNS_OF_THE_EXPORTER
+    (rejected,) = SpanWriter(client).write([request(span(1, 1))])
+    assert rejected.count == 0
+    assert client.query("SELECT SpanId FROM otel_traces").result_rows == [(f"{1:016x}",)]
+
+
+def test_our_own_older_table_gets_the_column(client: Client) -> None:
+    create_tables(client, 3650)
+    SpanWriter(client).write([request(span(1, 1))])
+    client.command("ALTER TABLE otel_traces DROP COLUMN ParentIsRemote")
+    create_tables(client, 3650)
+    remote = span(1, 2)
+    remote.flags = 0x300
+    SpanWriter(client).write([request(remote)])
+    found = client.query("SELECT ParentIsRemote FROM otel_traces ORDER BY SpanId").result_rows
+    assert found == [(False,), (True,)]
 
 
 def test_logs_fit_the_table_of_an_older_collector(client: Client) -> None:

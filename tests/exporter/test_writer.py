@@ -100,6 +100,12 @@ def test_duplicates_collapse(tables: Client) -> None:
     assert count(tables, "otel_traces FINAL") == 2
 
 
+def test_duplicates_within_one_insert_collapse(tables: Client) -> None:
+    tables.command("SYSTEM STOP MERGES otel_traces")
+    SpanWriter(tables).write([request(span(1), span(2), span(1)), request(span(1)).SerializeToString()])
+    assert count(tables, "otel_traces FINAL") == 2
+
+
 def test_spans_of_many_days_fit_one_write(client: Client) -> None:
     create_tables(client, 365)
     SpanWriter(client).write([request(*(span(day + 1, NOW - day * DAY) for day in range(130)))])

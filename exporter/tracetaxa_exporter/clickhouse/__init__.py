@@ -3,12 +3,13 @@
 from tracetaxa_exporter.clickhouse.errors import TableMismatch, WriteFailed
 from tracetaxa_exporter.clickhouse.logs import LOG_COLUMNS
 from tracetaxa_exporter.clickhouse.rows import Rejected
-from tracetaxa_exporter.clickhouse.spans import SPAN_COLUMNS
+from tracetaxa_exporter.clickhouse.spans import OWN_SPAN_COLUMNS, SPAN_COLUMNS
 from tracetaxa_exporter.clickhouse.tables import TABLES, create_tables, set_retention
 from tracetaxa_exporter.clickhouse.writer import LogWriter, SpanWriter
 
 __all__ = [
     "LOG_COLUMNS",
+    "OWN_SPAN_COLUMNS",
     "SPAN_COLUMNS",
     "TABLES",
     "LogWriter",

@@ -6,18 +6,21 @@ import re
 import time
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
+from clickhouse_connect.driver.compression import get_compressor
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from tracetaxa_exporter.clickhouse.errors import WriteFailed
 from tracetaxa_exporter.clickhouse.logs import LOG_COLUMNS, append_log_rows
 from tracetaxa_exporter.clickhouse.rows import DAY_NS, Rejected, Row, TimeLimits
-from tracetaxa_exporter.clickhouse.spans import SPAN_COLUMNS, append_span_rows
+from tracetaxa_exporter.clickhouse.spans import OWN_SPAN_COLUMNS, SPAN_COLUMNS, SpanColumns
+from tracetaxa_exporter.clickhouse.tables import column_types
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from clickhouse_connect.driver.client import Client
-    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 Request = TypeVar("Request")
@@ -29,6 +32,11 @@ _SETTINGS: Final = {
     "max_partitions_per_insert_block": 0,
     # Over HTTP, an error after the first byte of the answer would look like success.
     "wait_end_of_query": 1,
+}
+_SPAN_SETTINGS: Final = {
+    # Duplicates within one insert are left to merges and FINAL, like those of two inserts: looking for them
+    # here costs a third of the insert.
+    "optimize_on_insert": 0,
 }
 
 _DATA_ERRORS: Final = frozenset(
@@ -65,8 +73,6 @@ class _Writer(Generic[Request]):
     as `max_age_seconds`: ClickHouse drops older rows as it takes them, and says nothing. None is no limit.
     """
 
-    _table: ClassVar[str]
-    _columns: ClassVar[Mapping[str, str]]
     _items: ClassVar[str]
 
     def __init__(
@@ -82,32 +88,16 @@ class _Writer(Generic[Request]):
         self._max_age_ns = None if max_age_seconds is None else int(max_age_seconds * 10**9)
         self._now_ns = now_ns
 
-    def write(self, requests: Sequence[Request]) -> list[Rejected]:
-        """Store all `requests` with one insert; committed when it returns.
+    def write(self, requests: Sequence[Request | bytes]) -> list[Rejected]:
+        """Store all `requests`, messages or serialized ones, with one insert; committed when it returns.
 
         Returns what was left out of each request, in order. Raises WriteFailed; a part may be stored all the
         same, and sending it again is harmless, since duplicates collapse.
         """
         limits = TimeLimits.at(self._now_ns(), self._max_future_ns, self._max_age_ns)
-        rows: list[Row] = []
-        rejected = [self._append_rows(rows, request, limits) for request in requests]
-        if rows:
-            self._insert(rows)
-        return rejected
-
-    def _append_rows(self, rows: list[Row], request: Request, limits: TimeLimits) -> Rejected:
-        raise NotImplementedError
-
-    def _insert(self, rows: list[Row]) -> None:
         try:
-            self._client.insert(
-                self._table,
-                rows,
-                column_names=list(self._columns),
-                column_type_names=list(self._columns.values()),
-                settings=_SETTINGS,
-            )
-        except DataError as error:
+            return self._store(requests, limits)
+        except (DataError, DecodeError) as error:
             raise WriteFailed(
                 f"the {self._items} can't be encoded for ClickHouse: {error}", retryable=False
             ) from error
@@ -118,31 +108,76 @@ class _Writer(Generic[Request]):
         except (ClickHouseError, OSError, MemoryError) as error:
             raise WriteFailed(f"can't reach ClickHouse: {_sentence(error)}", retryable=True) from error
 
+    def _store(self, requests: Sequence[Request | bytes], limits: TimeLimits) -> list[Rejected]:
+        raise NotImplementedError
+
 
 class SpanWriter(_Writer["ExportTraceServiceRequest"]):
     """Spans into `otel_traces`, dated by their start."""
 
-    _table = "otel_traces"
-    _columns = SPAN_COLUMNS
     _items = "spans"
+    _columns: Sequence[str] = ()
 
-    def _append_rows(
-        self, rows: list[Row], request: ExportTraceServiceRequest, limits: TimeLimits
-    ) -> Rejected:
-        return append_span_rows(rows, request, limits)
+    def _store(
+        self, requests: Sequence[ExportTraceServiceRequest | bytes], limits: TimeLimits
+    ) -> list[Rejected]:
+        spans = SpanColumns(limits)
+        rejected = [
+            spans.add(request if isinstance(request, bytes) else request.SerializeToString())
+            for request in requests
+        ]
+        if len(spans):
+            columns = self._columns or self._columns_of_table()
+            self._insert(columns, spans.native(columns))
+            self._columns = columns
+        return rejected
+
+    def _insert(self, columns: Sequence[str], block: bytes) -> None:
+        compression = self._client.write_compression
+        if compression:
+            compressor = get_compressor(compression)
+            block = bytes(compressor.compress_block(block)) + (compressor.flush() or b"")  # type: ignore[no-untyped-call]
+        self._client.raw_insert(
+            "otel_traces",
+            columns,
+            block,
+            settings=_SETTINGS | _SPAN_SETTINGS,
+            fmt="Native",
+            compression=compression,
+        )
+
+    def _columns_of_table(self) -> Sequence[str]:
+        """Those that we write; a table of a collector has none of our own."""
+        found = column_types(self._client, "otel_traces")
+        return (*SPAN_COLUMNS, *(name for name in OWN_SPAN_COLUMNS if name in found))
 
 
 class LogWriter(_Writer["ExportLogsServiceRequest"]):
     """Log records into `otel_logs`, dated by their time or else by when they were observed."""
 
-    _table = "otel_logs"
-    _columns = LOG_COLUMNS
     _items = "log records"
 
-    def _append_rows(
-        self, rows: list[Row], request: ExportLogsServiceRequest, limits: TimeLimits
-    ) -> Rejected:
-        return append_log_rows(rows, request, limits)
+    def _store(
+        self, requests: Sequence[ExportLogsServiceRequest | bytes], limits: TimeLimits
+    ) -> list[Rejected]:
+        rows: list[Row] = []
+        rejected = [
+            append_log_rows(
+                rows,
+                ExportLogsServiceRequest.FromString(request) if isinstance(request, bytes) else request,
+                limits,
+            )
+            for request in requests
+        ]
+        if rows:
+            self._client.insert(
+                "otel_logs",
+                rows,
+                column_names=list(LOG_COLUMNS),
+                column_type_names=list(LOG_COLUMNS.values()),
+                settings=_SETTINGS,
+            )
+        return rejected
 
 
 def _sentence(error: BaseException) -> str:

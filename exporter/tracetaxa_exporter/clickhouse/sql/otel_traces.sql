@@ -1,6 +1,6 @@
--- One row a span, in the columns of the collector's ClickHouse exporter. Two things are ours: duplicates of a
--- span (a sender may send twice) collapse, for which the sorting key goes on with the span's identity, and the
--- comment, by which we know the table again.
+-- One row a span, in the columns of the collector's ClickHouse exporter. Three things are ours: duplicates of a
+-- span (a sender may send twice) collapse, for which the sorting key goes on with the span's identity; the last
+-- column, which the exporter leaves out; and the comment, by which we know the table again.
 CREATE TABLE IF NOT EXISTS otel_traces
 (
     Timestamp DateTime64(9) CODEC(Delta, ZSTD(1)),
@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS otel_traces
     `Links.SpanId` Array(String) CODEC(ZSTD(1)),
     `Links.TraceState` Array(String) CODEC(ZSTD(1)),
     `Links.Attributes` Array(Map(LowCardinality(String), String)) CODEC(ZSTD(1)),
+    ParentIsRemote Bool DEFAULT false,
     INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_res_attr_key mapKeys(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
     INDEX idx_res_attr_value mapValues(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,

@@ -1,3 +1,3 @@
-SELECT create_table_query, comment
+SELECT create_table_query, comment, engine
 FROM system.tables
 WHERE database = currentDatabase() AND name = {table:String}
