@@ -1,15 +1,22 @@
-"""The test database is the real one, embedded: one path a process, one database name a test."""
+"""The test database is the real one: one path a process when it is embedded, one database name a test.
+
+What a store promises, it promises everywhere: the modules in EVERY_STORE run on the embedded engine, on the same
+engine over ClickHouse's HTTP interface, and on the server of TRACETAXA_TEST_CLICKHOUSE_DSN when that is set.
+"""
 
 from __future__ import annotations
 
+import os
 import uuid
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import clickhouse_connect
 import pytest
 
+from clickhouse_http import ClickHouseServer
 from tracetaxa.store.database import ClickHouse
-from tracetaxa.store.dsn import Dsn
+from tracetaxa.store.dsn import Dsn, parse_dsn
 from tracetaxa.store.migrate import migrate
 from tracetaxa_exporter.clickhouse import create_tables
 
@@ -19,6 +26,27 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
+RETENTION_DAYS = 3650
+SERVER_DSN = "TRACETAXA_TEST_CLICKHOUSE_DSN"
+EVERY_STORE = {
+    *("test_assembler", "test_attach", "test_backfill", "test_feedback_assembly", "test_logs"),
+    *(
+        "test_reply_cache",
+        "test_sample",
+        "test_session_analysis",
+        "test_sessions",
+        "test_store",
+        "test_tables",
+    ),
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    module = metafunc.module.__name__.rpartition(".")[2]
+    if "dsn" in metafunc.fixturenames and module in EVERY_STORE:
+        kinds = ["embedded", "http", *(["server"] if os.environ.get(SERVER_DSN) else [])]
+        metafunc.parametrize("dsn", kinds, indirect=True)
+
 
 @pytest.fixture(scope="session")
 def chdb_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -26,24 +54,43 @@ def chdb_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("chdb")
 
 
+@pytest.fixture(scope="session")
+def http_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseServer]:
+    """The engine in another process, behind ClickHouse's HTTP interface."""
+    with ClickHouseServer(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
 @pytest.fixture
-def database_name(chdb_path: Path) -> Iterator[str]:
+def dsn(request: pytest.FixtureRequest, chdb_path: Path) -> Dsn:
+    """Where the test's database is: embedded, unless the module is one of EVERY_STORE."""
+    match getattr(request, "param", "embedded"):
+        case "http":
+            server: ClickHouseServer = request.getfixturevalue("http_server")
+            return parse_dsn(server.dsn())
+        case "server":
+            return parse_dsn(os.environ[SERVER_DSN])
+        case _:
+            return Dsn(path=chdb_path)
+
+
+@pytest.fixture
+def database_name(dsn: Dsn) -> Iterator[str]:
     """A database of this test alone."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = clickhouse_connect.get_client(dsn=f"chdb://{chdb_path}")
-    admin.command(f"CREATE DATABASE {name}")
-    yield name
-    admin.command(f"DROP DATABASE {name} SYNC")
-    admin.close()
+    with closing(_client(dsn)) as admin:
+        admin.command(f"CREATE DATABASE {name}")
+        yield name
+        admin.command(f"DROP DATABASE {name} SYNC")
 
 
 @pytest.fixture
-def connect(chdb_path: Path, database_name: str) -> Iterator[Callable[[], Client]]:
+def connect(dsn: Dsn, database_name: str) -> Iterator[Callable[[], Client]]:
     """Opens clients of this test's database; one client is one lock, several run in parallel."""
     clients: list[Client] = []
 
     def connect() -> Client:
-        clients.append(clickhouse_connect.get_client(dsn=f"chdb://{chdb_path}", database=database_name))
+        clients.append(_client(dsn, database=database_name))
         return clients[-1]
 
     yield connect
@@ -58,11 +105,32 @@ def client(connect: Callable[[], Client]) -> Client:
 
 
 @pytest.fixture
-def store(chdb_path: Path, database_name: str) -> Iterator[ClickHouse]:
+def open_store(dsn: Dsn, database_name: str) -> Iterator[Callable[[], ClickHouse]]:
+    """Opens the product's own store, with its schema, in this test's database; one at a time."""
+    opened: list[ClickHouse] = []
+
+    def open_store() -> ClickHouse:
+        if opened:
+            opened.pop().close()
+        opened.append(ClickHouse.open(dsn, database_name, readers=2))
+        client = opened[-1].connect()
+        create_tables(client, RETENTION_DAYS)
+        migrate(client, RETENTION_DAYS)
+        return opened[-1]
+
+    yield open_store
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Callable[[], ClickHouse]) -> ClickHouse:
     """The product's own store with its schema, in this test's database."""
-    opened = ClickHouse.open(Dsn(path=chdb_path), database_name, readers=2)
-    client = opened.connect()
-    create_tables(client, 3650)
-    migrate(client, 3650)
-    yield opened
-    opened.close()
+    return open_store()
+
+
+def _client(dsn: Dsn, database: str | None = None) -> Client:
+    options = dict(dsn.arguments()) | ({"database": database} if database else {})
+    if not dsn.embedded:
+        options["autogenerate_session_id"] = False
+    return clickhouse_connect.get_client(**options)

@@ -266,6 +266,9 @@ def report(config: Config, run_id: str | None, analysis: str, form: str, output:
     """Show a run's report (default: the newest)."""
     with reading(config, "report") as store:
         document = asyncio.run(_document(store, run_id, analysis))
+    if form == "json" and output is None:
+        _echo_json(document)
+        return
     text = _rendered(document, form, colour=output is None and sys.stdout.isatty())
     if output is None:
         click.echo(text, nl=False)
@@ -326,45 +329,68 @@ def _width() -> int:
 def trace(config: Config, trace_id: str, form: str, limit: int) -> None:
     """Show one trace as tracetaxa reads it: conversation, tools, errors, spans, labels.
 
-    A unique prefix of the trace id will do.
+    A unique prefix of the trace id will do. The id of a session shows its traces as one conversation. Long
+    texts are cut; `--format json` has them whole.
     """
     from tracetaxa.report.trace import render_trace_text, trace_document
 
     with reading(config, "trace") as store:
-        view = asyncio.run(_view(config, store, trace_id.lower()))
+        view = asyncio.run(_view(config, store, trace_id))
     if form == "json":
-        click.echo(json.dumps(trace_document(view), ensure_ascii=False, indent=2))
+        _echo_json(trace_document(view))
     else:
         click.echo(render_trace_text(view, width=_width(), color=sys.stdout.isatty(), limit=limit), nl=False)
 
 
-async def _view(config: Config, store: ClickHouse, prefix: str) -> TraceView:
-    from tracetaxa.assemble.feedback import load_feedback
+def _echo_json(document: dict[str, Any]) -> None:
+    """With the text of users in it: a terminal must show it and not obey it."""
+    from tracetaxa.store.display import safe_for_terminal
+
+    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    data = text.encode("utf-8", "replace")
+    sys.stdout.buffer.write(safe_for_terminal(data) if sys.stdout.isatty() else data)
+    sys.stdout.flush()
+
+
+async def _view(config: Config, store: ClickHouse, wanted: str) -> TraceView:
+    from tracetaxa.assemble.feedback import load_feedback, load_session_feedback
     from tracetaxa.assemble.logs import load_logs
     from tracetaxa.assemble.rows import cost_of
     from tracetaxa.assemble.spans import load_spans
-    from tracetaxa.dialects import outline, read_trace
+    from tracetaxa.dialects import outline, read_session
     from tracetaxa.jobs import trace_price
     from tracetaxa.records import LabelRow
     from tracetaxa.report.trace import TraceView
 
-    ids = [row["TraceId"] for row in await store.rows("trace_ids_like", prefix=prefix)]
-    if not ids:
-        raise NotFound(f"there is no trace {prefix!r}")
-    if len(ids) > 1 and prefix not in ids:
-        raise NotFound(f"several traces begin with {prefix!r}, such as {', '.join(ids)}: give more of the id")
-    trace_id = prefix if prefix in ids else ids[0]
-    spans = (await load_spans(store, [trace_id]))[trace_id]
-    logs = (await load_logs(store, [trace_id])).get(trace_id, [])
-    feedback = (await load_feedback(store, [trace_id])).get(trace_id, [])
-    labels = await store.records("labels_of_trace", LabelRow, trace_id=trace_id)
-    found = read_trace(spans, logs, feedback)
+    trace_ids = await _trace_ids(config, store, wanted)
+    spans = [span for found in (await load_spans(store, trace_ids)).values() for span in found]
+    logs = [record for found in (await load_logs(store, trace_ids)).values() for record in found]
+    feedback = [given for found in (await load_feedback(store, trace_ids)).values() for given in found]
+    if wanted not in trace_ids:
+        feedback += (await load_session_feedback(store, [wanted])).get(wanted, [])
+    labels = await store.records("labels_of_trace", LabelRow, trace_id=trace_ids[0])
+    found = read_session(spans, logs, feedback)
     return TraceView(
         trace=found,
         spans=outline(spans, logs),
         labels=[dataclasses.asdict(label) for label in labels],
         cost_usd=cost_of(found, partial(trace_price, config)),
     )
+
+
+async def _trace_ids(config: Config, store: ClickHouse, wanted: str) -> list[str]:
+    """The trace that this is, or begins, the id of; else those of the session of this id, in their order."""
+    prefix = wanted.lower()
+    ids = [row["TraceId"] for row in await store.rows("trace_ids_like", prefix=prefix)]
+    if len(ids) == 1 or prefix in ids:
+        return [prefix if prefix in ids else ids[0]]
+    most = config.assembly.max_session_traces
+    rows = await store.rows("traces_of_sessions", session_ids=[wanted], max_traces=most)
+    if rows:
+        return [row["TraceId"] for row in reversed(rows)]
+    if ids:
+        raise NotFound(f"several traces begin with {wanted!r}, such as {', '.join(ids)}: give more of the id")
+    raise NotFound(f"there is no trace and no session {wanted!r}")
 
 
 # ------------------------------------------------------------------------------------------------- query
@@ -414,7 +440,7 @@ def query(config: Config, sql: str, form: str) -> None:
     "columns",
     multiple=True,
     metavar="FIELD=NAME",
-    help="Where a table has a field, such as conversation, role, content or time.",
+    help="Where a table has a field: conversation, role, content…; of feedback trace_id, score…",
 )
 @click.option("--service", help="service.name of the chats (default: the file's name without ending).")
 @click.option("--at", metavar="RFC3339", help="When chats without times end (default: now).")
@@ -513,13 +539,19 @@ def _import_sink(config: Config, owner: Owner | None, dry_run: bool) -> Iterator
     """The running service that owns the database, else the database itself; None for a dry run."""
     from tracetaxa.errors import DatabaseInUse
     from tracetaxa.imports.sinks import ServiceSink, TableSink
-    from tracetaxa.service import DAY_SECONDS, open_store
+    from tracetaxa.service import DAY_SECONDS, open_store, read_credential
     from tracetaxa_exporter.clickhouse import LogWriter, SpanWriter
 
     if dry_run:
         yield None
     elif owner and "grpc" in owner.endpoints:
-        with ServiceSink(owner.endpoints["grpc"]) as sink:
+        if config.receiver.grpc.tls is not None:
+            raise DatabaseInUse(
+                f"the service (process {owner.pid}) owns the database and takes spans over TLS, which import "
+                "can't speak: stop it and import again"
+            )
+        credential = read_credential(config.receiver.auth)
+        with ServiceSink(owner.endpoints["grpc"], metadata=credential.metadata if credential else ()) as sink:
             yield sink
     elif owner and owner.endpoints:
         raise DatabaseInUse(
@@ -634,6 +666,56 @@ def migrate(config: Config) -> None:
 
     open_store(config, "migrate").close()
     click.echo("the schema is up to date", err=True)
+
+
+@cli.command()
+@with_config
+@click.option("--from", "start", metavar="RFC3339", help="Start of the window.")
+@click.option("--to", "end", metavar="RFC3339", help="End of the window (default: now).")
+@click.option("--window", metavar="DURATION", help="Length of the window (default: store.retention_days).")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text")
+def backfill(config: Config, start: str | None, end: str | None, window: str | None, form: str) -> None:
+    """Have traces assembled that were stored before tracetaxa watched.
+
+    Run it once after pointing tracetaxa at the tables of a collector, beside the running service. It can be
+    interrupted and repeated: what is assembled already is left alone. Views that were dropped are made again.
+    """
+    from tracetaxa.backfill import backfill as run
+    from tracetaxa.errors import DatabaseInUse
+    from tracetaxa.jobs import RunRequest, parse_time
+    from tracetaxa.progress import shown_progress
+    from tracetaxa.service import open_store
+    from tracetaxa.store.migrate import restore_views
+
+    request = RunRequest(
+        "",
+        window_start_ns=parse_time(start) if start else None,
+        window_end_ns=parse_time(end) if end else None,
+        window=window,
+    )
+    start_ns, end_ns = request.window_ns(f"{config.store.retention_days}d")
+    if owner := _owner(config):
+        raise DatabaseInUse(
+            f"process {owner.pid} ({owner.command}) owns this embedded database, and all that came into it "
+            "came through tracetaxa: there is nothing to backfill. To look all the same, stop that process"
+        )
+    store = open_store(config, "backfill")
+    try:
+        restore_views(store.connect(), store.cluster)
+        with shown_progress("backfill") as progress:
+            result = asyncio.run(run(store, start_ns, end_ns, progress))
+    finally:
+        store.close()
+    if form == "json":
+        click.echo(json.dumps(result.as_dict()))
+        return
+    click.echo(f"{result.traces} traces to assemble" if result.traces else "nothing to do")
+    if result.traces:
+        idle = config.assembly.orphan_idle_seconds
+        click.echo(
+            f"next: `tracetaxa serve` assembles them, {idle:g} seconds from now at the latest if it runs",
+            err=True,
+        )
 
 
 @cli.command()

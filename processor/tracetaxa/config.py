@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tracetaxa.analyze.plan import SamplePlan
 from tracetaxa.errors import ConfigError
 from tracetaxa.records import OTHER, AttributeSpec, Brief, Category
 
@@ -62,7 +63,15 @@ def _endpoint(text: str) -> str:
     return text
 
 
+def _header_name(text: str) -> str:
+    name = text.lower()
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or name.startswith("grpc-") or name.endswith("-bin"):
+        raise ValueError(f"{text!r} is not a header that both gRPC and HTTP can carry, such as x-api-key")
+    return name
+
+
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
 Duration = Annotated[str, AfterValidator(_duration)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Effort = Literal["default", "none", "minimal", "low", "medium", "high"]
@@ -79,29 +88,92 @@ class StoreConfig(Section):
     `clickhouses://…` (TLS)."""
     database: Name = "otel"
     """Database that holds every table."""
+    cluster: str | None = Field(default=None, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]*|\{[a-z_]+\})$")
+    """Name of the ClickHouse cluster, or a macro such as `{cluster}`, whose servers share the tables
+    (docs/cluster.md); none: one server."""
     retention_days: int = Field(default=30, ge=1)
     """Spans, traces and labels older than this are dropped."""
     readers: int = Field(default=4, ge=1, le=64)
     """Reading connections; more lets more questions run at once."""
 
 
+class TlsConfig(Section):
+    cert_file: Path
+    """Certificate of this server and its chain, in PEM; read at the start."""
+    key_file: Path
+    """Its key, in PEM and not encrypted."""
+    client_ca_file: Path | None = None
+    """Mutual TLS: only clients with a certificate from these authorities (PEM) get in."""
+
+
+class HttpTlsConfig(TlsConfig):
+    min_version: Annotated[Literal["1.2", "1.3"], BeforeValidator(str)] = "1.2"
+    """Oldest TLS version that is spoken."""
+
+
 class GrpcConfig(Section):
     endpoint: Endpoint = "127.0.0.1:4317"
     """Where OTLP over gRPC is accepted."""
+    tls: TlsConfig | None = None
+    """TLS (1.2 or newer) for this endpoint; unset is plain text."""
     max_recv_msg_size_mib: int = Field(default=64, ge=1, le=1024)
     """Largest request, before and after decompression."""
+    max_concurrent_streams: int = Field(default=100, ge=1)
+    """Requests that one connection may have under way; its others wait at the sender."""
+
+
+class HttpConfig(Section):
+    endpoint: Endpoint = "127.0.0.1:4318"
+    """Where OTLP over HTTP is accepted: /v1/traces and /v1/logs, protobuf or JSON."""
+    tls: HttpTlsConfig | None = None
+    """TLS for this endpoint; unset is plain text."""
+    max_body_mib: int = Field(default=64, ge=1, le=1024)
+    """Largest request, before and after decompression."""
+    max_connections: int = Field(default=1024, ge=1)
+    """Connections beyond these are closed at once."""
+    header_seconds: Positive = 10.0
+    """The headers of a request must come within this long."""
+    idle_seconds: Positive = 120.0
+    """A connection without a request is closed after this long; shorter than the pauses between a sender's
+    batches makes it connect anew for each."""
+
+
+class HeaderAuthConfig(Section):
+    name: HeaderName
+    """A header, such as `x-api-key`."""
+    value_file: Path
+    """File with the value that it must have; read at the start."""
+
+
+class ReceiverAuthConfig(Section):
+    bearer_token_file: Path | None = None
+    """File with the token that senders must give as `Authorization: Bearer TOKEN`; read at the start."""
+    header: HeaderAuthConfig | None = None
+    """A header of another name instead."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.bearer_token_file is not None and self.header is not None:
+            raise ValueError("set `bearer_token_file` or `header`, not both")
+        return self
 
 
 class ReceiverConfig(Section):
     enabled: bool = True
-    """Off: take no spans here; another tracetaxa process fills the tables."""
+    """Off: take no spans here; a collector or another tracetaxa process fills the tables (docs/attach.md)."""
     grpc: GrpcConfig = GrpcConfig()
+    http: HttpConfig = HttpConfig()
+    auth: ReceiverAuthConfig = ReceiverAuthConfig()
     linger_ms: int = Field(default=50, ge=0, le=10_000)
     """How long a request may wait for others to share its insert; more means fewer, larger inserts."""
     max_batch_spans: int = Field(default=20_000, ge=1)
     """A group of requests is committed early when it holds this many spans."""
     max_in_flight_mib: int = Field(default=256, ge=1)
     """Request bytes that may wait for their commit; beyond it senders are told to come back."""
+    max_concurrent_requests: int = Field(default=1024, ge=1)
+    """Requests under way at once; beyond it senders are told to come back."""
+    read_seconds: Positive = 30.0
+    """A request must have come this long after its headers, or it is cut off."""
     retry_after_seconds: Positive = 2.0
     """What senders are told when there is no room or no ClickHouse."""
     shutdown_seconds: Positive = 10.0
@@ -110,9 +182,9 @@ class ReceiverConfig(Section):
 
 class AssemblyConfig(Section):
     idle_seconds: Positive = 30.0
-    """A trace whose root has been seen closes after this long without a new span."""
+    """A trace closes after this long without a new span, if its root or one with a remote parent came."""
     orphan_idle_seconds: Positive = 120.0
-    """A trace without a root closes after this long without a new span."""
+    """A trace of which neither came closes after this long without a new span."""
     max_trace_seconds: Positive = 3600.0
     """A trace closes this long after its first span at the latest."""
     session_idle_seconds: Positive = 1800.0
@@ -122,10 +194,19 @@ class AssemblyConfig(Section):
     """Of a session with more traces the newest are kept; more costs memory."""
     max_session_spans: int = Field(default=20_000, ge=1)
     """Of a session whose traces have more spans the newest traces are kept; more costs memory."""
+    max_session_mib: int = Field(default=64, ge=1)
+    """The same by the size of attributes and events; in memory they take a few times that."""
     tick_seconds: Positive = 1.0
     """How often closed traces are looked for."""
     batch_traces: int = Field(default=500, ge=1, le=2000)
-    """Traces assembled at once; more costs memory."""
+    """Traces assembled at once, within the two limits below; more costs memory."""
+    max_trace_spans: int = Field(default=20_000, ge=1)
+    """Of a trace with more spans the first are kept, of many traces as many are read at once; more costs
+    memory. A trace says how many spans it leaves out."""
+    max_trace_mib: int = Field(default=64, ge=1)
+    """The same by the size of attributes and events; in memory they take a few times that."""
+    max_attempts: int = Field(default=3, ge=1)
+    """Tries to read a trace before it is written without its content."""
     max_text_chars: int = Field(default=16_384, ge=100)
     """Input and Output of a trace are kept up to this length; its spans keep all."""
     digest_tokens: int = Field(default=400, ge=50, le=8000)
@@ -166,6 +247,9 @@ class LlmConfig(Section):
     """Traces of the sample that the taxonomy is made from; all of the sample is assigned."""
     max_output_tokens: int = Field(default=4096, ge=64)
     """Longest answer asked for."""
+    cache_days: float = Field(default=30, ge=0)
+    """Answers of models are kept this long: a run that is made again, or after it was killed, does not pay
+    again for what it asked before. 0 keeps none."""
     prices: dict[str, ModelPrice] = {}
     """Prices by model name, over the built-in table."""
 
@@ -201,6 +285,46 @@ class SampleConfig(Section):
     """Traces (or sessions) that the engine reads; the report speaks for all of the window, with intervals."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """The same seed takes the same sample."""
+    strategy: Literal["uniform", "stratified", "errors", "low_feedback", "tools"] = "uniform"
+    """How it is drawn. `stratified`: each combination of `strata` is represented. `errors`, `low_feedback`
+    and `tools` read more of what failed, was disliked or used one of `tools`; weights make up for it in every
+    number."""
+    strata: tuple[str, ...] = ("error", "latency")
+    """For `stratified`: `error`, `latency`, `feedback`, `tools`, or attributes such as `user.tier`."""
+    allocation: Literal["proportional", "equal"] = "proportional"
+    """For `stratified`: each stratum by its size, or all alike."""
+    tools: tuple[str, ...] = ()
+    """For `tools`, and the stratum of this name: the tools in question."""
+    favour: float = Field(default=0.5, gt=0, lt=1)
+    """For `errors`, `low_feedback` and `tools`: their share of the sample, if there are so many."""
+
+    @model_validator(mode="after")
+    def _tools_named(self) -> Self:
+        needs = self.strategy == "tools" or (self.strategy == "stratified" and "tools" in self.strata)
+        if needs and not self.tools:
+            raise ValueError("the strategy needs `tools`: name the tools to tell apart by")
+        if self.strategy == "stratified" and not self.strata:
+            raise ValueError("`stratified` needs `strata`, such as [error, latency]")
+        return self
+
+    def plan(self) -> SamplePlan:
+        """What the analysis draws by."""
+        strata, favoured = {
+            "uniform": ((), ()),
+            "stratified": (self.strata, ()),
+            "errors": (("error",), ("error",)),
+            "low_feedback": (("feedback",), ("low feedback",)),
+            "tools": (("tools",), ("used the tools",)),
+        }[self.strategy]
+        return SamplePlan(
+            size=self.size,
+            seed=self.seed,
+            strata=strata,
+            allocation=self.allocation,
+            favoured=favoured,
+            favour=self.favour,
+            tools=self.tools,
+        )
 
 
 class PredefinedCategory(Section):
@@ -332,6 +456,7 @@ _SIDECAR_PORT_SHIFT = 10
 
 _PORTS = {
     ("receiver", "grpc"): 4317,
+    ("receiver", "http"): 4318,
     ("api",): 8080,
     ("sql",): 8123,
     ("health",): 13133,

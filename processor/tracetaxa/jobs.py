@@ -28,18 +28,20 @@ from tracetaxa.llm.prices import ModelPrice, cost_usd, price_table
 from tracetaxa.protocols import no_progress
 from tracetaxa.records import Selection
 from tracetaxa.store.guard import Guard
+from tracetaxa.store.replies import StoredReplies
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Literal
 
-    from tracetaxa.protocols import Engine, Progress
+    from tracetaxa.protocols import Database, Engine, Progress
     from tracetaxa.records import RunRow, TraceRow, Usage
     from tracetaxa.store.database import ClickHouse
 
 
 StillOpen = Callable[[str], Awaitable[int]]
 """Unit (`trace` or `session`) → how many of them no analysis can see yet."""
+DAY_SECONDS = 86_400
 LATEST_NS = 2**63 - 1
 """Times are 64-bit nanoseconds since 1970."""
 
@@ -102,7 +104,9 @@ def choose_engine(config: Config, wanted: str | None = None) -> Literal["openai"
     return engine  # type: ignore[return-value]
 
 
-def build_engine(config: Config, name: Literal["openai", "local"], budget_usd: float | None) -> Engine:
+def build_engine(
+    config: Config, name: Literal["openai", "local"], budget_usd: float | None, db: Database
+) -> Engine:
     """Raises EngineUnavailable when it can't work here."""
     llm = config.llm
     if name == "local":
@@ -118,7 +122,13 @@ def build_engine(config: Config, name: Literal["openai", "local"], budget_usd: f
         max_output_tokens=llm.max_output_tokens,
         max_attempts=llm.max_attempts,
         max_concurrency=llm.max_concurrency,
+        cache=StoredReplies(db, llm.cache_days * DAY_SECONDS) if llm.cache_days else None,
+        identity=f"{_base_url(config)} {llm.taxonomy_effort} {llm.assignment_effort}",
     )
+
+
+def _base_url(config: Config) -> str:
+    return config.llm.base_url or os.environ.get("OPENAI_BASE_URL") or ""
 
 
 def build_chat(config: Config, model: str, effort: str) -> OpenAIChat:
@@ -157,7 +167,12 @@ def describe_prices(config: Config) -> str:
 
 
 def trace_price(config: Config, usage: Usage) -> float | None:
-    """US dollars of one model call: by the configured or listed price, else as its span says, else None."""
+    """US dollars of one model call: by the configured or listed price, else as its span says, else None.
+
+    A call that says nothing of its tokens is not free.
+    """
+    if not usage.input_tokens and not usage.output_tokens:
+        return usage.stated_usd
     priced = cost_usd(
         usage.model,
         usage.provider,
@@ -218,13 +233,12 @@ async def run_request(
     start_ns, end_ns = request.window_ns(analysis.window)
     selection = await _selection(db, analysis, start_ns, end_ns)
     redact = redact_row if must_redact(config, name) else _unchanged
-    engine = build_engine(config, name, analysis.budget.usd)
+    engine = build_engine(config, name, analysis.budget.usd, db)
     try:
         job = Job(
             brief=analysis.brief(),
             selection=selection,
-            sample_size=analysis.sample.size,
-            seed=analysis.sample.seed,
+            plan=analysis.sample.plan(),
             config=_identity(analysis, engine),
             labeller="llm" if name == "openai" else "local",
             prices=describe_prices(config),

@@ -22,26 +22,37 @@ from tracetaxa.api import create_api
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.assemble.sessions import Limits, SessionAssembler
-from tracetaxa.config import Config, split_endpoint
+from tracetaxa.assemble.sizes import MIB, ReadLimits
+from tracetaxa.config import Config, HttpTlsConfig, split_endpoint
 from tracetaxa.dialects import read_session, read_trace
 from tracetaxa.errors import ConfigError, StoreError
 from tracetaxa.jobs import trace_price
-from tracetaxa.receive import LOGS, TRACES, ExportService, GroupCommit, GrpcReceiver, Rejected, Room
+from tracetaxa.receive import (
+    LOGS,
+    TRACES,
+    Credential,
+    ExportService,
+    GroupCommit,
+    GrpcReceiver,
+    HttpReceiver,
+    Rejected,
+    Room,
+    Tls,
+)
 from tracetaxa.store.database import ClickHouse, statement
 from tracetaxa.store.dsn import parse_dsn
 from tracetaxa.store.migrate import migrate
 from tracetaxa.store.sql_endpoint import create_app as create_sql_app
-from tracetaxa.web import WebServer, is_loopback
-from tracetaxa_exporter.clickhouse import LogWriter, SpanWriter, create_tables, set_retention
+from tracetaxa.web import ConnectionLimits, WebServer, is_loopback
+from tracetaxa_exporter.clickhouse import LogWriter, SpanWriter, create_tables
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from tracetaxa.config import ReceiverAuthConfig, ReceiverConfig, TlsConfig
     from tracetaxa.jobs import StillOpen
 
 log = logging.getLogger(__name__)
@@ -56,7 +67,11 @@ HEALTH_SECONDS = 5.0
 def open_store(config: Config, command: str) -> ClickHouse:
     """The database with its schema up to date, for the one process that may change it."""
     store = ClickHouse.open(
-        parse_dsn(config.store.dsn), config.store.database, config.store.readers, command=command
+        parse_dsn(config.store.dsn),
+        config.store.database,
+        config.store.readers,
+        command=command,
+        cluster=config.store.cluster,
     )
     try:
         prepare_schema(store, config)
@@ -75,9 +90,8 @@ def running_configuration(config: Config) -> str:
 def prepare_schema(store: ClickHouse, config: Config) -> list[str]:
     """Create what is missing; returns the migrations that were applied."""
     client = store.connect()
-    create_tables(client, config.store.retention_days)
-    set_retention(client, config.store.retention_days)
-    applied = migrate(client, config.store.retention_days)
+    create_tables(client, config.store.retention_days, store.cluster)
+    applied = migrate(client, config.store.retention_days, store.cluster)
     if store.dsn.embedded:
         client.command(statement("fail_abandoned_runs"))
     return [f"{m.version:04d}_{m.name}" for m in applied]
@@ -87,7 +101,11 @@ def open_for_reading(config: Config, command: str) -> ClickHouse:
     """The database to look at: directly, or through the service that owns it."""
     dsn = parse_dsn(config.store.dsn)
     return ClickHouse.open_for_reading(
-        dsn, config.store.database, token=read_token(config) or "", command=command
+        dsn,
+        config.store.database,
+        token=read_token(config) or "",
+        command=command,
+        cluster=config.store.cluster,
     )
 
 
@@ -117,6 +135,40 @@ def check_exposure(config: Config, token: str | None) -> None:
             raise ConfigError(f"{key} {endpoint} is reachable from elsewhere: set api.token_file first")
 
 
+def read_credential(auth: ReceiverAuthConfig) -> Credential | None:
+    """What senders must carry, None when anyone may send. Raises ConfigError."""
+    if auth.bearer_token_file is not None:
+        return Credential.read(auth.bearer_token_file, "receiver.auth.bearer_token_file")
+    if auth.header is not None:
+        return Credential.read(auth.header.value_file, "receiver.auth.header.value_file", auth.header.name)
+    return None
+
+
+def make_tls(tls: TlsConfig | None, key: str) -> Tls | None:
+    if tls is None:
+        return None
+    oldest = tls.min_version if isinstance(tls, HttpTlsConfig) else "1.2"
+    return Tls(tls.cert_file, tls.key_file, tls.client_ca_file, oldest, key)
+
+
+def warn_of_exposure(receiver: ReceiverConfig) -> None:
+    """Collectors in a pod send in plain text; whoever lets others in should know."""
+    guarded = receiver.auth.bearer_token_file is not None or receiver.auth.header is not None
+    for transport, section in (("grpc", receiver.grpc), ("http", receiver.http)):
+        if is_loopback(split_endpoint(section.endpoint)[0]):
+            continue
+        missing = [] if section.tls is not None else ["TLS"]
+        if not guarded and (section.tls is None or section.tls.client_ca_file is None):
+            missing.append("authentication")
+        if missing:
+            log.warning(
+                "receiver.%s.endpoint %s is reachable from elsewhere without %s (docs/security.md)",
+                transport,
+                section.endpoint,
+                " and ".join(missing),
+            )
+
+
 def make_assembler(config: Config, store: ClickHouse) -> Assembler:
     assembly = config.assembly
     return Assembler(
@@ -126,6 +178,8 @@ def make_assembler(config: Config, store: ClickHouse) -> Assembler:
         ClosingRules(assembly.idle_seconds, assembly.orphan_idle_seconds, assembly.max_trace_seconds),
         tick_seconds=assembly.tick_seconds,
         batch_traces=assembly.batch_traces,
+        limits=ReadLimits(assembly.max_trace_spans, assembly.max_trace_mib * MIB),
+        max_attempts=assembly.max_attempts,
     )
 
 
@@ -137,7 +191,10 @@ def make_session_assembler(config: Config, store: ClickHouse) -> SessionAssemble
         _to_row(config),
         idle_seconds=assembly.session_idle_seconds,
         tick_seconds=max(assembly.tick_seconds, assembly.session_idle_seconds / SESSION_TICKS),
-        limits=Limits(assembly.max_session_traces, assembly.max_session_spans),
+        limits=Limits(
+            assembly.max_session_traces, assembly.max_session_spans, assembly.max_session_mib * MIB
+        ),
+        max_attempts=assembly.max_attempts,
     )
 
 
@@ -191,26 +248,54 @@ class Service:
         max_age_seconds = self.config.store.retention_days * DAY_SECONDS
         spans = SpanWriter(store.connect(), max_age_seconds=max_age_seconds)
         logs = LogWriter(store.connect(), max_age_seconds=max_age_seconds)
+        room = Room(receiver.max_in_flight_mib, receiver.max_concurrent_requests)
         group_commit = partial(
             GroupCommit,
             linger_ms=receiver.linger_ms,
             max_batch_items=receiver.max_batch_spans,
-            room=Room(receiver.max_in_flight_mib),
+            room=room,
             retry_after_seconds=receiver.retry_after_seconds,
         )
-        span_commit: GroupCommit[ExportTraceServiceRequest, Rejected]
-        log_commit: GroupCommit[ExportLogsServiceRequest, Rejected]
+        span_commit: GroupCommit[bytes, Rejected]
+        log_commit: GroupCommit[bytes, Rejected]
         span_commit = group_commit(spans.write, items=TRACES.items)
         log_commit = group_commit(logs.write, items=LOGS.items)
         stack.push_async_callback(_drain, (span_commit, log_commit), receiver.shutdown_seconds)
         self._exports = (ExportService(TRACES, span_commit), ExportService(LOGS, log_commit))
+        credential = read_credential(receiver.auth)
         grpc = GrpcReceiver(
             self._exports,
             endpoint=receiver.grpc.endpoint,
+            tls=make_tls(receiver.grpc.tls, "receiver.grpc.tls"),
+            credential=credential,
+            room=room,
             max_recv_msg_size_mib=receiver.grpc.max_recv_msg_size_mib,
+            max_concurrent_streams=receiver.grpc.max_concurrent_streams,
+            read_seconds=receiver.read_seconds,
+            retry_after_seconds=receiver.retry_after_seconds,
         )
+        tls = make_tls(receiver.http.tls, "receiver.http.tls")
+        http = WebServer(
+            HttpReceiver(
+                self._exports,
+                credential=credential,
+                room=room,
+                max_body_mib=receiver.http.max_body_mib,
+                read_seconds=receiver.read_seconds,
+                retry_after_seconds=receiver.retry_after_seconds,
+            ),
+            receiver.http.endpoint,
+            "receiver.http.endpoint",
+            receiver.shutdown_seconds,
+            context=tls.context() if tls is not None else None,
+            limits=ConnectionLimits(
+                receiver.http.max_connections, receiver.http.header_seconds, receiver.http.idle_seconds
+            ),
+        )
+        stack.push_async_callback(_shutdown, grpc, http, receiver.shutdown_seconds)
         self.endpoints["grpc"] = await grpc.start()
-        stack.push_async_callback(grpc.shutdown, receiver.shutdown_seconds)
+        self.endpoints["http"] = await http.start()
+        warn_of_exposure(receiver)
 
     async def _start_web(
         self, stack: contextlib.AsyncExitStack, store: ClickHouse, still_open: StillOpen
@@ -260,9 +345,13 @@ class Service:
         except (StoreError, TimeoutError) as error:
             problem = str(error) or "no answer from ClickHouse"
             return JSONResponse({"status": "unavailable", "error": problem}, status_code=503)
-        if self.config.receiver.enabled and "grpc" not in self.endpoints:
+        if self.config.receiver.enabled and "http" not in self.endpoints:
             return JSONResponse({"status": "starting"}, status_code=503)
         return JSONResponse({"status": "ok"})
+
+
+async def _shutdown(grpc: GrpcReceiver, http: WebServer, grace_seconds: float) -> None:
+    await asyncio.gather(grpc.shutdown(grace_seconds), http.shutdown())
 
 
 async def _drain(commits: Sequence[GroupCommit[Any, Any]], deadline_seconds: float) -> None:

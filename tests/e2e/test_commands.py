@@ -86,7 +86,7 @@ def assembled(service: Any, traces: int) -> None:
 
 def test_ready_status_and_pages(product: Product) -> None:
     with product.serve() as service:
-        assert set(service.endpoints) == {"grpc", "api", "sql", "health"}
+        assert set(service.endpoints) == {"grpc", "http", "api", "sql", "health"}
         status = service.status()
         assert_shape("status", status)
         assert {
@@ -257,7 +257,11 @@ def test_a_port_that_is_taken(product: Product) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
-        for section in ({"api": {"endpoint": endpoint}}, {"receiver": {"grpc": {"endpoint": endpoint}}}):
+        for section in (
+            {"api": {"endpoint": endpoint}},
+            {"receiver": {"grpc": {"endpoint": endpoint}}},
+            {"receiver": {"http": {"endpoint": endpoint}}},
+        ):
             done = product.configure(**section).run("serve")
             assert done.returncode in (1, 2)
             assert endpoint in done.stderr

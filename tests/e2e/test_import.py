@@ -108,7 +108,9 @@ def test_into_a_running_service(product: Product, chats: Path) -> None:
         assert product.rows("SELECT count() AS n, sum(SpanCount) AS s FROM traces FINAL") == [
             {"n": 7, "s": 26}
         ]
-        trace_id = product.rows("SELECT TraceId FROM traces FINAL WHERE endsWith(SessionId, '/c1')")[0]["TraceId"]
+        trace_id = product.rows("SELECT TraceId FROM traces FINAL WHERE endsWith(SessionId, '/c1')")[0][
+            "TraceId"
+        ]
         feedback = product.directory / "feedback.csv"
         feedback.write_text(f"trace_id,name,score\n{trace_id},helpful,thumbs_up\nnope,helpful,1\n", "utf-8")
         given = product.json("import", "--feedback", str(feedback), "--format", "json", exit_code=3)

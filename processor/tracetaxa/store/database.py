@@ -22,7 +22,15 @@ from weakref import WeakSet
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
 
-from tracetaxa.errors import EngineUnavailable, NotFound, QueryFailed, QueryRefused, StoreUnavailable
+from tracetaxa.errors import (
+    ConfigError,
+    EngineUnavailable,
+    NotFound,
+    QueryFailed,
+    QueryRefused,
+    StoreUnavailable,
+)
+from tracetaxa.store import cluster as clusters
 from tracetaxa.store.dsn import Dsn
 from tracetaxa.store.owner import Ownership, find_owner, in_use
 from tracetaxa.store.rows import to_columns, to_records
@@ -68,6 +76,8 @@ class ClickHouse:
 
     connect_timeout_seconds, silence_timeout_seconds: how long a server may take to be reached, and to say
     nothing while it works (it reports progress at shorter intervals), before it counts as gone.
+    cluster: the tables are spread over the ClickHouse cluster of this name. Raises ConfigError for the
+    embedded engine, which is in none.
     """
 
     def __init__(
@@ -78,9 +88,13 @@ class ClickHouse:
         *,
         connect_timeout_seconds: float = 10,
         silence_timeout_seconds: float = 60,
+        cluster: str | None = None,
     ) -> None:
+        if cluster is not None and dsn.embedded:
+            raise ConfigError("store.cluster needs ClickHouse servers: point store.dsn at one of the cluster")
         self.dsn = dsn
         self.database = database
+        self.cluster = clusters.Cluster(cluster, database) if cluster is not None else None
         self._timeouts = {
             "connect_timeout": connect_timeout_seconds,
             "send_receive_timeout": silence_timeout_seconds,
@@ -97,19 +111,29 @@ class ClickHouse:
         """The database is reached through the read-only SQL endpoint of the service that owns it."""
 
     @classmethod
-    def open(cls, dsn: Dsn, database: str, readers: int = 4, *, command: str = "tracetaxa") -> ClickHouse:
+    def open(
+        cls,
+        dsn: Dsn,
+        database: str,
+        readers: int = 4,
+        *,
+        command: str = "tracetaxa",
+        cluster: str | None = None,
+    ) -> ClickHouse:
         """Connect as the one who may change things; the database is created when it is missing.
 
-        Raises DatabaseInUse when another process has this embedded database open, StoreUnavailable,
-        QueryFailed and EngineUnavailable (the embedded engine is not installed).
+        Raises DatabaseInUse when another process has this embedded database open, ConfigError,
+        StoreUnavailable, QueryFailed and EngineUnavailable (the embedded engine is not installed).
         """
-        store = cls(dsn, database, readers)
+        store = cls(dsn, database, readers, cluster=cluster)
         if dsn.path is not None:
             store.ownership = Ownership.claim(dsn.path, command)
         try:
             with _typed_errors(dsn):
                 admin = store._get_client(database=None)
-                admin.command(statement("create_database"), parameters={"name": database})
+                create = statement("create_database")
+                for text in store.cluster.statements(create) if store.cluster else (create,):
+                    admin.command(text, parameters={"name": database})
                 admin.close()
             store._open_readers()
         except BaseException:
@@ -119,15 +143,22 @@ class ClickHouse:
 
     @classmethod
     def open_for_reading(
-        cls, dsn: Dsn, database: str, readers: int = 1, *, token: str = "", command: str = "tracetaxa"
+        cls,
+        dsn: Dsn,
+        database: str,
+        readers: int = 1,
+        *,
+        token: str = "",
+        command: str = "tracetaxa",
+        cluster: str | None = None,
     ) -> ClickHouse:
         """Like `open`, but an embedded database that a service owns is reached through that service.
 
         On a server nothing is created, so a user who may only read is enough. Raises NotFound when the
         database has not been made yet.
         """
-        if dsn.path is None:
-            store = cls(dsn, database, readers)
+        if dsn.path is None or cluster is not None:
+            store = cls(dsn, database, readers, cluster=cluster)
             try:
                 store._open_readers()
             except BaseException as error:
@@ -167,6 +198,8 @@ class ClickHouse:
         if not self.dsn.embedded:
             # Without a session several threads may share one client.
             options |= {"autogenerate_session_id": False, "client_name": "tracetaxa"} | self._timeouts
+        if self.cluster is not None:
+            options["settings"] = dict(clusters.SETTINGS)
         if database is not None:
             options["database"] = database
         try:

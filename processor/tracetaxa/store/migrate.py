@@ -6,15 +6,18 @@ Each is applied once, in order. One that has been applied must never change: its
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tracetaxa.errors import StoreError
 from tracetaxa.store.database import statement
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+    from tracetaxa.store.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +42,18 @@ def migrations() -> list[Migration]:
     return found
 
 
-def applied(client: Client) -> dict[int, str]:
-    """Version → checksum of what this database has."""
-    client.command(statement("create_ledger"))
+def applied(client: Client, cluster: Cluster | None = None) -> dict[int, str]:
+    """Version → checksum of what this database has; makes the ledger."""
+    _run(client, cluster, statement("create_ledger"), 0)
     return {row[0]: row[1] for row in client.query(statement("select_ledger")).result_rows}
 
 
-def migrate(client: Client, retention_days: int) -> list[Migration]:
-    """Apply what is missing; returns it. Raises StoreError when the ledger and these files disagree."""
-    ledger = applied(client)
+def migrate(client: Client, retention_days: int, cluster: Cluster | None = None) -> list[Migration]:
+    """Apply what is missing; returns it. Raises StoreError when the ledger and these files disagree.
+
+    On a cluster every server gets it, by its own ON CLUSTER statements; the ledger is one for all of them.
+    """
+    ledger = applied(client, cluster)
     known = {m.version: m for m in migrations()}
     for version, checksum in ledger.items():
         if version not in known:
@@ -60,13 +66,28 @@ def migrate(client: Client, retention_days: int) -> list[Migration]:
             )
     missing = [m for v, m in sorted(known.items()) if v not in ledger]
     for migration in missing:
-        parameters: dict[str, Any] = {}
-        if "{retention_days:" in migration.sql:
-            parameters["retention_days"] = retention_days
-        client.command(migration.sql, parameters=parameters)
+        _run(client, cluster, migration.sql, retention_days)
         client.insert(
             "tracetaxa_migrations",
             [[migration.version, migration.name, migration.checksum]],
             column_names=["Version", "Name", "Checksum"],
         )
     return missing
+
+
+def restore_views(client: Client, cluster: Cluster | None = None) -> None:
+    """Make the materialized views that somebody dropped, as when one failed the inserts of a collector."""
+    made: dict[str, str] = {}
+    for migration in migrations():
+        if found := re.search(r"^CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+)", migration.sql, re.MULTILINE):
+            made[found[1]] = migration.sql
+        elif found := re.search(r"^DROP VIEW IF EXISTS (\w+)", migration.sql, re.MULTILINE):
+            made.pop(found[1], None)
+    for sql in made.values():
+        _run(client, cluster, sql, 0)
+
+
+def _run(client: Client, cluster: Cluster | None, sql: str, retention_days: int) -> None:
+    for text in cluster.statements(sql) if cluster else (sql,):
+        parameters = {"retention_days": retention_days} if "{retention_days:" in text else None
+        client.command(text, parameters=parameters)

@@ -1,5 +1,7 @@
--- Sessions with activity that their newest revision does not hold, and whether each is closed: no span of its
--- traces arrived for idle_ms. KeptOpenAt is the activity which says so, or not.
+-- Sessions with activity that their newest revision does not hold, the closed ones first, and beside each row how
+-- many there are in all and since when the oldest open one is kept open. Closed: no span of its traces arrived
+-- for idle_ms. KeptOpenAt is the activity which says so, or not.
+-- Of two assemblers that wrote the same revision, either row may stay: what the one that holds less has counts.
 WITH
     recent AS
     (
@@ -14,17 +16,25 @@ WITH
     ),
     assembled AS
     (
-        SELECT SessionId, Revision, LastSeen
-        FROM sessions FINAL
+        SELECT
+            SessionId,
+            max(Revision) AS Newest,
+            argMax(sessions.LastSeen, (Revision, -toUnixTimestamp64Nano(sessions.LastSeen))) AS HeldUntil
+        FROM sessions
         WHERE SessionId IN (SELECT SessionId FROM recent)
+        GROUP BY SessionId
     )
 SELECT
     recent.SessionId AS SessionId,
-    assembled.Revision AS Revision,
+    assembled.Newest AS Revision,
     recent.NewestSeen AS LastSeen,
     recent.KeptOpenAt AS KeptOpenAt,
-    recent.NewestSpan <= now64(9) - toIntervalMillisecond({idle_ms:UInt64}) AS Closed
+    recent.NewestSpan <= now64(9) - toIntervalMillisecond({idle_ms:UInt64}) AS Closed,
+    count() OVER () AS AllPending,
+    countIf(NOT Closed) OVER () AS AllOpen,
+    minIf(recent.KeptOpenAt, NOT Closed) OVER () AS OldestOpen
 FROM recent
 LEFT JOIN assembled ON recent.SessionId = assembled.SessionId
-WHERE recent.NewestSeen > assembled.LastSeen
-ORDER BY recent.NewestSeen, SessionId
+WHERE recent.NewestSeen > assembled.HeldUntil
+ORDER BY Closed DESC, recent.NewestSeen, SessionId
+LIMIT {max_rows:UInt64}

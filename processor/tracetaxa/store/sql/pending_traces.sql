@@ -1,30 +1,53 @@
--- Traces with spans newer than their newest revision, and whether each is closed: quiet for idle_seconds with
--- its root seen (or once assembled already), for orphan_idle_seconds without, or open for max_trace_seconds.
+-- Traces with arrivals that no revision holds, the closed ones first and then those that went quiet without being
+-- closed, and beside each row how many there are in all and since when the oldest open one waits.
+-- Closed: quiet for idle_ms with its root or a span with a remote parent seen, or once assembled already;
+-- quiet for orphan_idle_ms without; open for max_trace_ms.
+-- Everything is read from since_ns on. A revision is written after the arrivals that it holds, so those that
+-- hold any of these arrivals are among the rows read; older ones are not, and the assembler asks for them.
+-- Revision 0 says that nothing is left of the trace. Where two assemblers wrote one revision, either row may stay
+-- in traces: what the one with fewer arrivals has counts.
 WITH
-    recent AS
+    fromUnixTimestamp64Nano({since_ns:Int64}) AS Since,
+    now64(9) AS CurrentTime,
+    pending AS
     (
-        SELECT TraceId, min(SeenAt) AS FirstSeen, max(SeenAt) AS NewestSeen, max(HasRoot) AS RootSeen
-        FROM trace_activity
-        WHERE SeenAt >= fromUnixTimestamp64Nano({since_ns:Int64})
+        SELECT
+            TraceId,
+            maxIf(At, IsArrival) AS NewestSeen,
+            greatest(
+                argMaxIf(UpTo, (Number, -toUnixTimestamp64Nano(UpTo)), Number > 0),
+                maxIf(UpTo, Number = 0)
+            ) AS Assembled,
+            greatest(minIf(At, IsArrival), Assembled) AS WaitsSince,
+            max(Number) > 0 OR max(Entered) AS EntrySeen
+        FROM
+        (
+            SELECT
+                TraceId, true AS IsArrival, SeenAt AS At, HasRoot OR HasRemoteParent AS Entered,
+                toUInt32(0) AS Number, fromUnixTimestamp64Nano(0) AS UpTo
+            FROM trace_activity
+            WHERE SeenAt >= Since
+            UNION ALL
+            SELECT TraceId, false, WrittenAt, false, Revision, LastSeen
+            FROM trace_revisions
+            WHERE WrittenAt >= Since
+        )
         GROUP BY TraceId
+        HAVING NewestSeen > Assembled
     ),
-    assembled AS
-    (
-        SELECT TraceId, Revision, LastSeen
-        FROM traces FINAL
-        WHERE TraceId IN (SELECT TraceId FROM recent)
-    ),
-    now64(9) AS CurrentTime
+    NewestSeen <= CurrentTime - toIntervalMillisecond({idle_ms:UInt64}) AS Quiet
 SELECT
-    recent.TraceId AS TraceId,
-    assembled.Revision AS Revision,
-    recent.FirstSeen AS FirstSeen,
-    recent.NewestSeen AS LastSeen,
-    (NewestSeen <= CurrentTime - toIntervalMillisecond({idle_ms:UInt64}) AND (RootSeen OR Revision > 0))
+    TraceId,
+    NewestSeen AS LastSeen,
+    WaitsSince,
+    (Quiet AND EntrySeen)
         OR NewestSeen <= CurrentTime - toIntervalMillisecond({orphan_idle_ms:UInt64})
-        OR greatest(FirstSeen, assembled.LastSeen) <= CurrentTime - toIntervalMillisecond({max_trace_ms:UInt64})
-        AS Closed
-FROM recent
-LEFT JOIN assembled ON recent.TraceId = assembled.TraceId
-WHERE recent.NewestSeen > assembled.LastSeen
-ORDER BY NewestSeen, TraceId
+        OR WaitsSince <= CurrentTime - toIntervalMillisecond({max_trace_ms:UInt64})
+        AS Closed,
+    Quiet AND NOT Closed AS Unsure,
+    count() OVER () AS AllPending,
+    countIf(NOT Closed) OVER () AS AllOpen,
+    minIf(WaitsSince, NOT Closed) OVER () AS OldestOpen
+FROM pending
+ORDER BY Closed DESC, Unsure DESC, NewestSeen, TraceId
+LIMIT {max_rows:UInt64}

@@ -1,3 +1,4 @@
+-- The first max_spans rows, by trace and time.
 SELECT
     TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName,
     toUnixTimestamp64Nano(Timestamp) AS StartNs, Duration, StatusCode, StatusMessage,
@@ -7,6 +8,7 @@ SELECT
     Links.TraceId AS LinkTraceIds, Links.SpanId AS LinkSpanIds, Links.Attributes AS LinkAttributes
 FROM otel_traces
 WHERE TraceId IN {trace_ids:Array(String)}
-    AND Timestamp >= (SELECT min(Start) FROM otel_traces_trace_id_ts WHERE TraceId IN {trace_ids:Array(String)})
-    AND Timestamp <= (SELECT max(End) + 1 FROM otel_traces_trace_id_ts WHERE TraceId IN {trace_ids:Array(String)})
+    AND Timestamp >= fromUnixTimestamp({first_second:Int64})
+    AND Timestamp <= fromUnixTimestamp({last_second:Int64})
 ORDER BY TraceId, Timestamp, SpanId
+LIMIT {max_spans:UInt64}

@@ -3,7 +3,8 @@ CREATE TABLE IF NOT EXISTS trace_activity
 (
     SeenAt DateTime64(9) CODEC(DoubleDelta, ZSTD(1)),
     TraceId String CODEC(ZSTD(1)),
-    HasRoot Bool
+    HasRoot Bool,
+    HasRemoteParent Bool DEFAULT false
 )
 ENGINE = MergeTree
 PARTITION BY toDate(SeenAt)

@@ -7,8 +7,7 @@ SELECT
             'Map(LowCardinality(String), String)'
         ) AS SpanAttributes
     )
-FROM otel_traces AS spans
-FINAL
+FROM otel_traces_once AS spans
 LEFT ANY JOIN
 (
     SELECT

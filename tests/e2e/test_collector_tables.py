@@ -1,0 +1,123 @@
+"""`receiver.enabled: false`: the product beside a collector that fills its own tables on a ClickHouse server."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import clickhouse_connect
+import pytest
+
+from clickhouse_http import PASSWORD, ClickHouseServer
+from collector import Collector
+from otlp import CHAT, span
+from product import Product
+from tracetaxa.demo.child import wait_until_assembled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DEADLINE_SECONDS = 60
+HOUR_NS = 3600 * 10**9
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ClickHouseServer]:
+    with ClickHouseServer(tmp_path / "clickhouse") as server:
+        yield server
+
+
+@pytest.fixture
+def collector(server: ClickHouseServer) -> Iterator[Collector]:
+    """It was here first, and has stored a day of traces."""
+    with clickhouse_connect.get_client(
+        host="127.0.0.1", port=server.port, password=PASSWORD, autogenerate_session_id=False
+    ) as client:
+        client.command("CREATE DATABASE otel")
+        client.database = "otel"
+        collector = Collector(client).create_schema()
+        for number in range(1, 25):
+            collector.send(*agent_trace(number, ago_ns=number * HOUR_NS))
+        yield collector
+
+
+def agent_trace(number: int, ago_ns: int = 60 * 10**9) -> tuple[Any, Any]:
+    start = time.time_ns() - ago_ns
+    return (
+        span(number, number * 10, name="invoke_agent", start=start),
+        span(number, number * 10 + 1, number * 10, start=start, attributes=CHAT),
+    )
+
+
+@pytest.fixture
+def product(tmp_path: Path, server: ClickHouseServer) -> Product:
+    directory = tmp_path / "product"
+    directory.mkdir()
+    return Product(directory).configure(store={"dsn": server.dsn()}, receiver={"enabled": False})
+
+
+def test_what_a_collector_stores_is_assembled_and_analysed(product: Product, collector: Collector) -> None:
+    before = collector.definitions()
+    with product.serve() as service:
+        assert set(service.endpoints) == {"api", "health"}
+        batch = (*agent_trace(101), *agent_trace(102))
+        for _ in range(2):  # its answer was lost, so it came again
+            collector.send(*batch)
+        wait_until_assembled(service, 2, seconds=DEADLINE_SECONDS)
+        # Beside the service; and again, which does no harm.
+        assert product.json("backfill", "--window", "12h", "--format", "json")["traces"] == 11
+        wait_until_assembled(service, 13, seconds=DEADLINE_SECONDS)
+        done = product.run("backfill")
+        assert (done.returncode, done.stdout) == (0, "13 traces to assemble\n")
+        assert "tracetaxa serve" in done.stderr
+        assert wait_until_assembled(service, 26, seconds=DEADLINE_SECONDS)["last_error"] is None
+        done = product.run("backfill")
+        assert (done.returncode, done.stdout) == (0, "nothing to do\n")
+        result = product.json("analyze", "topics", "--engine", "local", "--window", "2d", "--format", "json")
+        assert (result["status"], result["selected"]) == ("complete", 26)
+        assert product.rows("SELECT sum(SpanCount) AS n, sum(LlmCalls) AS calls FROM traces FINAL") == [
+            {"n": 52, "calls": 26}
+        ]
+        labelled = "countIf(mapContains(SpanAttributes, 'tracetaxa.topics.category'))"
+        assert product.rows(f"SELECT count() AS n, {labelled} AS l FROM otel_traces_labelled") == [
+            {"n": 52, "l": 52}
+        ]
+    assert service.stop() == 0
+    assert collector.definitions() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--from", "yesterday"], "is not a time such as"),
+        (["--window", "soon"], "is not a duration"),
+        (["--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z"], "the window is empty"),
+    ],
+)
+def test_backfill_refuses_a_window_that_makes_no_sense(
+    tmp_path: Path, arguments: list[str], problem: str
+) -> None:
+    done = Product(tmp_path).configure().run("backfill", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem in done.stderr
+
+
+def test_an_embedded_database_that_a_service_owns_has_nothing_to_backfill(tmp_path: Path) -> None:
+    product = Product(tmp_path).configure()
+    with product.serve():
+        done = product.run("backfill")
+        assert done.returncode == 1
+        assert "(serve) owns this embedded database" in done.stderr
+        assert "nothing to backfill" in done.stderr
+    done = product.run("backfill", "--format", "json")
+    assert done.returncode == 0
+    assert '"traces": 0' in done.stdout
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["report"]])
+def test_a_cluster_needs_servers(tmp_path: Path, command: list[str]) -> None:
+    store = {"dsn": f"chdb://{tmp_path / 'data'}", "cluster": "agents"}
+    done = Product(tmp_path).configure(store=store).run(*command)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "store.cluster needs ClickHouse servers" in done.stderr
