@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ DATA = ROOT.parent / "shared" / "data"
 def main(context: click.Context) -> None:
     """Benchmarks. Without a name all of them run."""
     if context.invoked_subcommand is None:
-        for command in (dialects, digests):
+        for command in (dialects, digests, assembly):
             click.echo(f"\n{command.name}")
             context.invoke(command)
 
@@ -54,6 +55,58 @@ def digests(data: Path, repeats: int, rounds: int) -> None:
     result = bench.bench(data, repeats, rounds)
     click.echo(bench.report(result))
     save("digests", result)
+
+
+@main.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--spans", type=click.IntRange(min=10_000), default=100_000, show_default=True, help="A round.")
+@click.option(
+    "--senders", type=click.IntRange(min=1), default=64, show_default=True, help="At the same time."
+)
+@click.option("--rows", type=click.IntRange(min=500), default=10_000, show_default=True, help="An insert.")
+@click.option("--paced-seconds", type=float, default=10, show_default=True, help="At 60 % of the top rate.")
+@click.option("--rotel", type=click.Path(path_type=Path, exists=True), help="Its binary, rotel-agent.")
+@click.option(
+    "--soak", type=float, metavar="SECONDS", help="Only memory, at 60 % of the top rate for so long."
+)
+def ingest(
+    rounds: int,
+    spans: int,
+    senders: int,
+    rows: int,
+    paced_seconds: float,
+    rotel: Path | None,
+    soak: float | None,
+) -> None:
+    """What it costs to store spans, beside Rotel and the database alone."""
+    from bench import ingest as bench
+
+    if soak:
+        soaked = bench.soak(soak, senders, rows, click.echo)
+        click.echo(bench.report_soak(soaked))
+        save("ingest_soak", soaked)
+        return
+    result = bench.bench(rounds, spans, senders, rows, rotel, paced_seconds, click.echo)
+    click.echo(bench.report(result))
+    save("ingest", result)
+
+
+@main.command()
+@click.option("--traces", type=click.IntRange(min=10_000), default=1_000_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=9, show_default=True)
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the database there, or measure the one that is there; 1 GB for a million traces.",
+)
+def assembly(traces: int, rounds: int, directory: Path | None) -> None:
+    """What it costs to find closed traces and to look one up, beside ten million spans."""
+    from bench import assembly as bench
+
+    with tempfile.TemporaryDirectory() as scratch:
+        result = bench.bench(directory or Path(scratch) / "store", traces, rounds)
+    click.echo(bench.report(result))
+    save("assembly", result)
 
 
 def save(name: str, result: dict[str, Any]) -> None:

@@ -101,6 +101,35 @@ def test_a_late_span_makes_a_revision(store: ClickHouse) -> None:
     assert asyncio.run(made.tick()) == 0
 
 
+def test_one_row_after_merges_too(store: ClickHouse) -> None:
+    """However far a late span moves Start: `traces` has no partitions, so rows of one trace always meet."""
+    made = assembler(store)
+    for days in range(5):
+        write(store, span(1, 9 - days, parent=days < 4, start=START_NS - days * 86400 * 10**9))
+        asyncio.run(made.tick())
+        with store.reader() as client:
+            found = client.query("SELECT Revision, SpanCount FROM traces FINAL").result_rows
+            assert found == [(days + 1, days + 1)]
+            client.command("OPTIMIZE TABLE traces FINAL")
+            assert client.query("SELECT Revision, SpanCount FROM traces").result_rows == found
+
+
+def test_a_trace_says_that_its_root_never_came(store: ClickHouse) -> None:
+    made = assembler(store)
+    write(store, span(1, 2, parent=1, attributes=CHAT), span(2, 1, attributes=CHAT))
+    asyncio.run(made.tick())
+    orphan, whole = rows(store)
+    assert (orphan.attributes["tracetaxa.trace.root"], orphan.root_name) == ("missing", "chat")
+    assert "root span missing" in orphan.digest_texts[0]
+    assert "tracetaxa.trace.root" not in whole.attributes
+    assert "root span missing" not in whole.digest_texts[0]
+    write(store, span(1, 1, name="invoke_agent"))
+    asyncio.run(made.tick())
+    late = rows(store)[0]
+    assert (late.root_name, "tracetaxa.trace.root" in late.attributes) == ("invoke_agent", False)
+    assert "root span missing" not in late.digest_texts[0]
+
+
 def test_a_retried_request_counts_once(store: ClickHouse) -> None:
     spans = [span(1, 1), span(1, 2, parent=1, attributes=CHAT)]
     for _ in range(3):

@@ -319,7 +319,9 @@ def test_real_agent_runs_come_back_exactly() -> None:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         runs = json.load(file)
     for history_characters in (0, 1 << 18):
-        text = "\n".join(json.dumps({"id": f"run-number-{i}", "messages": r["traj"]}) for i, r in enumerate(runs))
+        text = "\n".join(
+            json.dumps({"id": f"run-number-{i}", "messages": r["traj"]}) for i, r in enumerate(runs)
+        )
         sink, summary = run(text, history_characters=history_characters)
         assert (summary.imported_traces, summary.bad) == (len(runs), 0)
         traces = {trace.session_id: trace for trace in sink.traces()}

@@ -13,7 +13,7 @@ from captures import NAMES, capture, requests
 from otlp import START_NS, log, log_request, request, span
 from tracetaxa.analyze.digest import digest
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
-from tracetaxa.assemble.logs import AFTER_SECONDS, BEFORE_SECONDS, load_logs
+from tracetaxa.assemble.logs import AFTER_SECONDS, BEFORE_SECONDS, MAX_BYTES, MAX_EVENTS, load_logs
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.dialects import read_trace
 from tracetaxa.records import LogRecord
@@ -145,6 +145,10 @@ def test_the_read_is_bounded_in_time(store: ClickHouse) -> None:
         "trace_ids": [f"{1:032x}"],
         "before_seconds": BEFORE_SECONDS,
         "after_seconds": AFTER_SECONDS,
+        "max_events": MAX_EVENTS,
+        "max_bytes": MAX_BYTES,
+        "first_second": START_NS // SECOND_NS,
+        "last_second": START_NS // SECOND_NS + 1,
     }
     with store.reader() as client:
         plan = client.query(f"EXPLAIN indexes = 1 {sql}", parameters=parameters).result_rows

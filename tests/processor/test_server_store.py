@@ -21,6 +21,7 @@ from clickhouse_http import PASSWORD, ClickHouseServer
 from factories import START_NS, trace_row
 from otlp import CHAT, request, span
 from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.plan import SamplePlan
 from tracetaxa.analyze.run import Job, run_analysis
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
 from tracetaxa.assemble.rows import ToRow
@@ -143,8 +144,7 @@ def main_job(store: ClickHouse) -> dict[str, Any]:
         job = Job(
             brief=Brief("topics", "What do users want? 'quoted' \\ {x:String}"),
             selection=Selection(START_NS, START_NS + 10**12, service="shop", where="LlmCalls > 0"),
-            sample_size=50,
-            seed=0,
+            plan=SamplePlan(size=50),
             config="{}",
             labeller="local",
         )

@@ -12,8 +12,10 @@ from factories import trace_row
 from otlp import START_NS, request, span
 from tracetaxa.analyze.digest import digest
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
+from tracetaxa.assemble.bare import UNREADABLE
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.assemble.sessions import TRACES_LEFT_OUT, Limits, SessionAssembler
+from tracetaxa.assemble.spans import SPANS_LEFT_OUT
 from tracetaxa.dialects import read_session, read_trace
 from tracetaxa.records import Feedback, SessionRow
 from tracetaxa.store.database import statement
@@ -137,7 +139,7 @@ def test_a_session_is_quiet_since_its_newest_span_arrived(store: ClickHouse) -> 
             for i, seconds in enumerate(ages)
         ]
         await store.insert("traces", made)
-        found = await store.rows("pending_sessions", since_ns=0, idle_ms=3_600_000)
+        found = await store.rows("pending_sessions", since_ns=0, idle_ms=3_600_000, max_rows=10)
         return {row["SessionId"]: row["Closed"] for row in found}
 
     assert asyncio.run(go()) == {"old": 1, "new": 0, "again": 0}
@@ -350,3 +352,59 @@ def test_the_loop_outlives_what_goes_wrong(store: ClickHouse) -> None:
 
     asyncio.run(go())
     assert set(rows(store)) == {"s1"}
+
+
+def test_a_session_that_breaks_reading_does_no_harm_to_others(store: ClickHouse) -> None:
+    def broken(spans: Any, *others: Any) -> Any:
+        if any("question 2" in span.attributes.get("gen_ai.input.messages", "") for span in spans):
+            raise RecursionError
+        return read_session(spans, *others)
+
+    store_traces(store, chat(1, "s1"), chat(2, "s2"), chat(3, "s3"))
+    made = SessionAssembler(store, broken, ToRow(short_digest, price), idle_seconds=0.0, max_attempts=2)
+    asyncio.run(made.tick())
+    assert set(rows(store)) == {"s1", "s3"}
+    assert (made.trouble, asyncio.run(made.open_sessions())) == ("unexpected RecursionError: ", 1)
+    asyncio.run(made.tick())
+    assert rows(store)["s2"].attributes == {UNREADABLE: "RecursionError"}
+    assert (rows(store)["s2"].trace_ids, rows(store)["s2"].is_agent) == (trace_ids(2), False)
+    assert asyncio.run(made.open_sessions()) == 0
+
+
+def test_a_session_of_one_large_trace_says_what_it_leaves_out(store: ClickHouse) -> None:
+    store_traces(store, *(chat(1, "s1", number=n, start=START_NS + n) for n in range(1, 10)))
+    asyncio.run(sessions(store, limits=Limits(spans=4)).tick())
+    row = rows(store)["s1"]
+    assert (row.span_count, row.attributes[SPANS_LEFT_OUT]) == (4, "5")
+
+
+def test_a_start_looks_back_a_bounded_time(store: ClickHouse) -> None:
+    """As far as what was open when the newest session was written may have been added."""
+
+    async def go() -> list[str]:
+        now = (await store.rows("server_time"))[0]["Now"]
+        ages = {
+            "done": [3 * 3600.0],
+            "left": [2.9 * 3600],
+            "open": [3.4 * 3600, 3.3 * 3600],
+            "old": [9 * 3600.0],
+        }
+        with store.reader() as client:
+            client.insert(
+                "session_activity",
+                [[now - round(age * SECOND)] * 2 + [name] for name, all_of in ages.items() for age in all_of],
+                column_names=["SeenAt", "LastSeen", "SessionId"],
+            )
+            client.insert(
+                "sessions",
+                [
+                    ["t", 1, name, now, now - round(age * SECOND)]
+                    for name, (age, *_) in ages.items()
+                    if name in ("done", "old")
+                ],
+                column_names=["TraceId", "Revision", "SessionId", "End", "LastSeen"],
+            )
+        made = sessions(store, idle_seconds=1800.0)
+        return [row["SessionId"] for row in await made._pending(10)]
+
+    assert asyncio.run(go()) == ["open", "left"]

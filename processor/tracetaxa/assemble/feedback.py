@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from tracetaxa.assemble.ids import in_parts
 from tracetaxa.records import Feedback
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 MAX_EACH = 1000
 """Of more pieces of feedback on one trace or session the newest are read."""
-_IDS_ASKED = 500
-"""Ids in one question: a server takes them as part of the address, whose length is limited."""
 
 
 async def load_feedback(
@@ -23,7 +22,7 @@ async def load_feedback(
 ) -> dict[str, list[Feedback]]:
     """Feedback on these traces and their spans, oldest first; a trace without any is absent."""
     found: dict[str, list[Feedback]] = defaultdict(list)
-    for ids in _parts(trace_ids):
+    for ids in in_parts(trace_ids):
         for row in await db.records("feedback_of_traces", Feedback, trace_ids=ids, max_each=max_each):
             found[row.trace_id].append(row)
     return dict(found)
@@ -34,7 +33,7 @@ async def load_session_feedback(
 ) -> dict[str, list[Feedback]]:
     """Feedback on these sessions as a whole, oldest first; a session without any is absent."""
     found: dict[str, list[Feedback]] = defaultdict(list)
-    for ids in _parts(session_ids):
+    for ids in in_parts(session_ids):
         for row in await db.records("feedback_of_sessions", Feedback, session_ids=ids, max_each=max_each):
             found[row.session_id].append(row)
     return dict(found)
@@ -50,14 +49,10 @@ async def save_new_feedback(db: Database, feedback: Sequence[Feedback]) -> int:
     for given in sorted(feedback, key=lambda given: given.given_at_ns):
         newest[given.feedback_id] = given
     new: list[Feedback] = []
-    for ids in _parts(list(newest)):
+    for ids in in_parts(list(newest)):
         trace_ids = sorted({newest[feedback_id].trace_id for feedback_id in ids})
         rows = await db.rows("known_feedback", trace_ids=trace_ids, feedback_ids=ids)
         known = {row["FeedbackId"]: row["NewestGivenAt"] for row in rows}
         new += [newest[i] for i in ids if i not in known or newest[i].given_at_ns > known[i]]
     await db.insert("feedback", new)
     return len(new)
-
-
-def _parts(ids: Sequence[str]) -> list[list[str]]:
-    return [list(ids[first : first + _IDS_ASKED]) for first in range(0, len(ids), _IDS_ASKED)]

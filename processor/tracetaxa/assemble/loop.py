@@ -18,6 +18,8 @@ class Loop(ABC):
         self._name = name
         self._tick_seconds = tick_seconds
         self.last_error = ""
+        self.trouble = ""
+        """What went wrong in the last tick without ending it."""
 
     @abstractmethod
     async def tick(self) -> int:
@@ -34,7 +36,7 @@ class Loop(ABC):
                 log.debug("%s broke", self._name, exc_info=error)
                 self._note(f"unexpected {type(error).__name__}: {error}")
             else:
-                self._note("")
+                self._note(self.trouble)
             try:
                 async with asyncio.timeout(self._tick_seconds):
                     await stopping.wait()
