@@ -87,7 +87,8 @@ class Endpoint:
         best = next((name.strip() for name in accepted if name.strip() in _COMPRESS), None)
         if best and values.get("enable_http_compression") == "1":
             answer, headers["Content-Encoding"] = _COMPRESS[best](answer), best
-        return Response(answer, headers=headers)
+        # As a server does: the length before the rest, so that an answer cut after its id is seen to be short.
+        return Response(answer, headers={"Content-Length": str(len(answer))} | headers)
 
     def _authenticate(self, headers: Mapping[str, str]) -> int:
         """The user's `readonly`."""

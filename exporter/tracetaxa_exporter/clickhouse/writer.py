@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from clickhouse_connect.driver.compression import get_compressor
-from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error, OperationalError
+from clickhouse_connect.driver.httpclient import HttpClient
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from clickhouse_connect.driver.client import Client
+    from clickhouse_connect.driver.summary import QuerySummary
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 Request = TypeVar("Request")
@@ -111,6 +113,14 @@ class _Writer(Generic[Request]):
     def _store(self, requests: Sequence[Request | bytes], limits: TimeLimits) -> list[Rejected]:
         raise NotImplementedError
 
+    def _check_whole(self, summary: QuerySummary) -> None:
+        """An answer cut off in its headers looks like success, but lacks the query's id.
+
+        Raises OperationalError.
+        """
+        if isinstance(self._client, HttpClient) and not summary.query_id():
+            raise OperationalError("its answer was cut off: it has no X-ClickHouse-Query-Id")
+
 
 class SpanWriter(_Writer["ExportTraceServiceRequest"]):
     """Spans into `otel_traces`, dated by their start."""
@@ -137,7 +147,7 @@ class SpanWriter(_Writer["ExportTraceServiceRequest"]):
         if compression:
             compressor = get_compressor(compression)
             block = bytes(compressor.compress_block(block)) + (compressor.flush() or b"")  # type: ignore[no-untyped-call]
-        self._client.raw_insert(
+        summary = self._client.raw_insert(
             "otel_traces",
             columns,
             block,
@@ -145,6 +155,7 @@ class SpanWriter(_Writer["ExportTraceServiceRequest"]):
             fmt="Native",
             compression=compression,
         )
+        self._check_whole(summary)
 
     def _columns_of_table(self) -> Sequence[str]:
         """Those that we write; a table of a collector has none of our own."""
@@ -170,13 +181,14 @@ class LogWriter(_Writer["ExportLogsServiceRequest"]):
             for request in requests
         ]
         if rows:
-            self._client.insert(
+            summary = self._client.insert(
                 "otel_logs",
                 rows,
                 column_names=list(LOG_COLUMNS),
                 column_type_names=list(LOG_COLUMNS.values()),
                 settings=_SETTINGS,
             )
+            self._check_whole(summary)
         return rejected
 
 

@@ -59,7 +59,8 @@ class Sink(Protocol):
 class ServiceSink:
     """A running service's OTLP/gRPC endpoint, without TLS.
 
-    metadata: headers of each request, such as a credential; request_seconds: one try; give_up_seconds: how long a service that can't take more is asked again.
+    metadata: headers of each request, such as a credential; request_seconds: one try;
+    give_up_seconds: how long a service that can't take more is asked again.
     """
 
     def __init__(

@@ -265,6 +265,11 @@ class ClickHouse:
             text = text.replace(_WHERE_MARK, f"({where})")
         with self.reader() as client:
             result = client.query(text, parameters=parameters, query_formats=_READ_FORMATS)
+            # Without its id and without columns an answer was cut off in its headers.
+            if not (result.column_names or result.summary.get("query_id") or self.dsn.embedded):
+                raise StoreUnavailable(
+                    f"the answer of ClickHouse at {self.dsn} was cut off: it has no X-ClickHouse-Query-Id"
+                )
             return result.column_names, result.result_rows
 
     def _command(self, name: str, parameters: dict[str, Any]) -> None:
