@@ -45,7 +45,7 @@ def test_killed_in_mid_run(product: Product, tmp_path: Any, monkeypatch: Any) ->
 
     with slow_model() as model:
         monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
-        for kills in (3, 8, 13):
+        for kills in (2, 5, 7):
             killed_after(product, model, kills, "analyze", "topics", *window)
         resumed = product.json("analyze", "topics", *window, "--format", "json")
         calls = model.usage.calls
