@@ -76,7 +76,7 @@ class Served:
                 on_core, waiting, _ = (task / "schedstat").read_text().split()
                 busy += int(on_core) / 10**9
                 queued += int(waiting) / 10**9
-        return max(busy, wall - queued)
+        return min(wall, max(busy, wall - queued))
 
     def start(self) -> float:
         self.spawn()
