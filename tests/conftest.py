@@ -7,6 +7,7 @@ engine over ClickHouse's HTTP interface, and on the server of TRACETAXA_TEST_CLI
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clickhouse_connect.driver.client import Client
+
+# A shell starts what runs in the background with interrupts ignored, and children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RETENTION_DAYS = 3650
 SERVER_DSN = "TRACETAXA_TEST_CLICKHOUSE_DSN"

@@ -350,7 +350,9 @@ def test_files_that_can_not_be_written(product: Product) -> None:
 # ------------------------------------------------------------------------------------------------- stopping
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL]
+)
 def test_nothing_acknowledged_is_lost(product: Product, how: signal.Signals) -> None:
     """Senders run until the service is gone; what it acknowledged is there when it is back."""
     acknowledged: list[int] = []

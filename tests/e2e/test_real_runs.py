@@ -96,6 +96,7 @@ def test_every_trace_is_one_right_row(replayed: Replayed) -> None:
         assert row["Output"] == next((a.text for a in reversed(answers) if a.text), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "openai"])
 def test_both_engines_label_every_trace(replayed: Replayed, oracle: OracleModel, engine: str) -> None:
     product = replayed.product

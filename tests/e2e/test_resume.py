@@ -43,7 +43,8 @@ def test_killed_in_mid_run(product: Product, tmp_path: Any, monkeypatch: Any) ->
     window = ("--from", "2026-11-22T09:00:00Z", "--to", "2026-11-22T11:00:00Z")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
 
-    with slow_model() as model:
+    # Another endpoint is another model to the cache. Both stay open, so that they can't have the same port.
+    with slow_model() as model, slow_model() as other:
         monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
         for kills in (2, 5, 7):
             killed_after(product, model, kills, "analyze", "topics", *window)
@@ -51,20 +52,18 @@ def test_killed_in_mid_run(product: Product, tmp_path: Any, monkeypatch: Any) ->
         calls = model.usage.calls
         again = product.json("analyze", "topics", *window, "--format", "json")
         assert model.usage.calls == calls
-    assert (resumed["status"], resumed["labelled"], resumed["abstained"]) == ("complete", CHATS, 0)
-    assert again["run_id"] == resumed["run_id"]
-    assert product.rows("SELECT uniqExact(RunId) AS runs FROM analysis_runs WHERE Status = 'complete'") == [
-        {"runs": 1}
-    ]
-    labels = {row["Category"]: row["n"] for row in product.rows(BY_CATEGORY)}
-    assert labels == {"Refunds": 20, "Deliveries": 20, "Accounts": 20}
+        assert (resumed["status"], resumed["labelled"], resumed["abstained"]) == ("complete", CHATS, 0)
+        assert again["run_id"] == resumed["run_id"]
+        assert product.rows(
+            "SELECT uniqExact(RunId) AS runs FROM analysis_runs WHERE Status = 'complete'"
+        ) == [{"runs": 1}]
+        labels = {row["Category"]: row["n"] for row in product.rows(BY_CATEGORY)}
+        assert labels == {"Refunds": 20, "Deliveries": 20, "Accounts": 20}
 
-    with slow_model() as model:
-        monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
+        monkeypatch.setenv("OPENAI_BASE_URL", other.base_url)
         undisturbed = product.json("analyze", "topics", *window, "--seed", "0", "--format", "json")
-        # Another endpoint is another model: nothing of it is in the cache.
         assert undisturbed["labelled"] == CHATS
-        assert calls <= model.usage.calls + 3 * CONCURRENCY
+        assert calls <= other.usage.calls + 3 * CONCURRENCY
 
 
 BY_CATEGORY = "SELECT Category, count() AS n FROM trace_labels_current GROUP BY Category"

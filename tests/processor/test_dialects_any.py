@@ -19,7 +19,7 @@ from tracetaxa.records import Span, SpanLink
 if TYPE_CHECKING:
     from tracetaxa.records import LogRecord
 
-MANY = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 CAPTURED = [capture(name) for name in NAMES]
 SPANS = [span for spans, _ in CAPTURED for span in spans]
 LOGS = [record for _, logs in CAPTURED for record in logs]

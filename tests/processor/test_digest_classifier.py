@@ -35,6 +35,7 @@ def test_digests_are_short_and_transcripts_are_not(known: list[Case]) -> None:
     assert said > 5 * told
 
 
+@pytest.mark.slow
 def test_a_classifier_learns_as_much_from_digests_as_from_transcripts(known: list[Case]) -> None:
     """Five folds, each with the better of two strengths; the bench has more of both."""
     found = comparisons(
