@@ -61,7 +61,7 @@ def test_killed_in_mid_run(product: Product, tmp_path: Any, monkeypatch: Any) ->
         assert labels == {"Refunds": 20, "Deliveries": 20, "Accounts": 20}
 
         monkeypatch.setenv("OPENAI_BASE_URL", other.base_url)
-        undisturbed = product.json("analyze", "topics", *window, "--seed", "0", "--format", "json")
+        undisturbed = product.json("analyze", "topics", *window, "--seed", "1", "--format", "json")
         assert undisturbed["labelled"] == CHATS
         assert calls <= other.usage.calls + 3 * CONCURRENCY
 
