@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from clickhouse_connect.driver.compression import get_compressor
@@ -67,7 +68,7 @@ _DATA_ERRORS: Final = frozenset(
 """ClickHouse's codes for "the same data will fail again"; anything else may pass when the server is well."""
 
 
-class _Writer(Generic[Request]):
+class _Writer(ABC, Generic[Request]):
     """Writes groups of OTLP requests through one client, which belongs to this writer alone.
 
     `write` blocks, and is called by one thread at a time. What is dated more than `max_future_seconds` after
@@ -110,8 +111,9 @@ class _Writer(Generic[Request]):
         except (ClickHouseError, OSError, MemoryError) as error:
             raise WriteFailed(f"can't reach ClickHouse: {_sentence(error)}", retryable=True) from error
 
+    @abstractmethod
     def _store(self, requests: Sequence[Request | bytes], limits: TimeLimits) -> list[Rejected]:
-        raise NotImplementedError
+        """What `write` does, with the client's own errors."""
 
     def _check_whole(self, summary: QuerySummary) -> None:
         """An answer cut off in its headers looks like success, but lacks the query's id.
