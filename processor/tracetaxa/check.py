@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from tracetaxa.access import open_for_reading, read_token
+from tracetaxa.analyze.document import rfc3339
 from tracetaxa.config import Config, split_endpoint
 from tracetaxa.errors import DatabaseInUse, NotFound, StoreError, TracetaxaError
-from tracetaxa.jobs import build_chat, check_where, choose_engine, describe_prices, must_redact
-from tracetaxa.service import check_exposure, make_tls, open_for_reading, read_credential, read_token
+from tracetaxa.jobs import build_chat, check_where, choose_engine, describe_prices
+from tracetaxa.privacy import describe_redaction
+from tracetaxa.schedule.times import Schedule
+from tracetaxa.service import check_exposure, make_tls, read_credential
 from tracetaxa.store.database import statement
 from tracetaxa.store.dsn import parse_dsn
 from tracetaxa.store.migrate import migrations
@@ -51,7 +56,7 @@ def check_all(config: Config) -> list[Finding]:
     ]
     if not findings[-1].ok:
         return findings
-    for part in (_database, _engine, _endpoints, _receiver, _privacy, _prices):
+    for part in (_database, _engine, _endpoints, _receiver, _privacy, _prices, _schedules):
         findings.extend(part(config, owner))
     return findings
 
@@ -132,7 +137,8 @@ def _engine(config: Config, owner: Owner | None) -> Iterator[Finding]:
 
 
 async def _ask_model(config: Config) -> str:
-    llm = config.llm.model_copy(update={"max_attempts": 1, "timeout_seconds": MODEL_TIMEOUT_SECONDS})
+    hurried = {"max_attempts": 1, "max_wait_seconds": 0.0, "timeout_seconds": MODEL_TIMEOUT_SECONDS}
+    llm = config.llm.model_copy(update=hurried)
     quick = config.model_copy(update={"llm": llm})
     models = {llm.taxonomy_model: llm.taxonomy_effort, llm.assignment_model: llm.assignment_effort}
     for model, effort in models.items():
@@ -195,7 +201,14 @@ def _prices(config: Config, owner: Owner | None) -> Iterator[Finding]:
 
 
 def _privacy(config: Config, owner: Owner | None) -> Iterator[Finding]:
-    redacts = must_redact(config, choose_engine(config))
-    yield Finding(
-        "redaction", True, "on" if redacts else "off (the engine runs on this machine, or as configured)"
-    )
+    yield Finding("redaction", True, describe_redaction(config, choose_engine(config)))
+
+
+def _schedules(config: Config, owner: Owner | None) -> Iterator[Finding]:
+    for analysis in config.analyses:
+        if analysis.schedule is not None:
+            following = rfc3339(Schedule(analysis.schedule, analysis.time_zone).next(time.time_ns()))
+            detail = f"{analysis.schedule} {analysis.time_zone}, next {following}"
+            if not config.scheduler.enabled:
+                detail += ", by another process (scheduler.enabled is off)"
+            yield Finding(f"schedule of {analysis.name}", True, detail)

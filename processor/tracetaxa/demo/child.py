@@ -81,6 +81,11 @@ class Service:
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             raise self._failed(f"does not answer at {url}: {error}") from error
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> int:
         """Asks it to stop, and makes it when it does not; returns its exit code. Safe twice."""
         process = self._process

@@ -1,0 +1,5 @@
+"""`python -m tracetaxa.cli`."""
+
+from tracetaxa.cli import main
+
+main()
