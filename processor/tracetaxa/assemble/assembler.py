@@ -9,33 +9,30 @@ worst the same work twice.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.assemble.bare import UNREADABLE, Attempts, bare
-from tracetaxa.assemble.feedback import load_feedback, save_new_feedback
+from tracetaxa.assemble.apart import Apart
+from tracetaxa.assemble.bare import UNREADABLE, bare
+from tracetaxa.assemble.content import Content, load_content
+from tracetaxa.assemble.feedback import save_new_feedback
+from tracetaxa.assemble.horizon import Horizon
 from tracetaxa.assemble.ids import in_parts
-from tracetaxa.assemble.logs import load_logs
 from tracetaxa.assemble.loop import Loop
 from tracetaxa.assemble.sizes import ReadLimits, Size, load_sizes, portions
-from tracetaxa.assemble.spans import SPANS_LEFT_OUT, load_first_spans, load_spans
+from tracetaxa.assemble.spans import SPANS_LEFT_OUT
 from tracetaxa.assemble.times import Times, load_times
-from tracetaxa.errors import StoreUnavailable
 from tracetaxa.records import Feedback, LogRecord, Span, Trace, TraceRow
 
 if TYPE_CHECKING:
     from tracetaxa.assemble.rows import ToRow
     from tracetaxa.protocols import Database
 
-log = logging.getLogger(__name__)
-
 ReadTrace = Callable[[Sequence[Span], Sequence[LogRecord], Sequence[Feedback]], Trace]
 """Spans and log events of a trace, and the feedback that came beside them → the canonical trace."""
 
-OVERLAP_SECONDS = 60
-"""Arrival times are taken before an insert is visible, by clocks that differ: look back this much further."""
 _SECOND_NS = 10**9
 
 
@@ -80,23 +77,20 @@ class _Due:
     waits_since_ns: int
     size: Size
 
+    @property
+    def identity(self) -> str:
+        return self.trace_id
 
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """What a portion of traces is made of, by trace id."""
-
-    spans: Mapping[str, Sequence[Span]]
-    logs: Mapping[str, Sequence[LogRecord]]
-    feedback: Mapping[str, Sequence[Feedback]]
-    left_out: int
-    """Spans of a trace that is alone here because it is too large."""
+    @property
+    def title(self) -> str:
+        return f"trace {self.trace_id}"
 
 
 class Assembler(Loop):
     """`assembled` counts the revisions that this process wrote.
 
-    A trace that can't be read or written is tried `max_attempts` times, apart from the others. Then it is
-    written without its content (see bare.py), and if that fails too it is left until something new arrives.
+    A trace that can't be read or written is tried `max_attempts` times, then written without its content (see
+    apart.py), and if that fails too it is left until something new arrives.
     """
 
     def __init__(
@@ -121,11 +115,10 @@ class Assembler(Loop):
         self._batch_traces = batch_traces
         self._max_closing = max_closing
         self._limits = limits or ReadLimits()
-        self._attempts = Attempts(max_attempts)
-        self._since_ns: int | None = None
+        self._apart: Apart[_Due] = Apart(max_attempts, self._give_up)
+        self._horizon = Horizon()
         self._first_time: set[str] = set()
         """Quiet traces without a root of which it is known that they were never assembled."""
-        self._retried: list[_Due] = []
         self.assembled = 0
 
     async def tick(self) -> int:
@@ -133,11 +126,11 @@ class Assembler(Loop):
         now_ns = (await self._db.rows("server_time"))[0]["Now"]
         pending = await self._pending(self._max_closing)
         due = await self._due(pending)
-        self._retried = []
-        self.trouble = ""
+        self._apart.begin()
         for first in range(0, len(due), self._batch_traces):
             await self._assemble(due[first : first + self._batch_traces])
-        self._look_on(now_ns, pending)
+        self.trouble = self._apart.trouble
+        self._horizon.move(now_ns, pending, (due.waits_since_ns for due in self._apart.retried))
         return len(due)
 
     async def open_traces(self) -> int:
@@ -145,25 +138,23 @@ class Assembler(Loop):
         rows = await self._pending(1)
         return int(rows[0]["AllPending"]) if rows else 0
 
+    async def oldest_open(self) -> int | None:
+        """Since when the oldest of them waits; None when there is none."""
+        rows = await self._pending(1)
+        return int(rows[0]["OldestPending"]) if rows else None
+
     # ------------------------------------------------------------------------------- what there is to do
 
     async def _pending(self, max_rows: int) -> list[dict[str, Any]]:
-        since_ns = await self._since()
-        return await self._db.rows(
-            "pending_traces", since_ns=since_ns, max_rows=max_rows, **self._rules.parameters()
-        )
-
-    async def _since(self) -> int:
-        """From when on arrivals are looked at.
-
-        Closed traces are assembled in the order of their newest arrival. So what a former process
-        has left has arrivals newer than the newest that it assembled, or was open then, and
-        nothing stays open for longer than the rules allow.
-        """
-        if self._since_ns is None:
+        if self._horizon.since_ns is None:
             newest_ns = (await self._db.rows("newest_assembled"))[0]["LastSeen"]
-            self._since_ns = max(0, newest_ns - self._rules.longest_ns - OVERLAP_SECONDS * _SECOND_NS)
-        return self._since_ns
+            self._horizon.begin(newest_ns, self._rules.longest_ns)
+        return await self._db.rows(
+            "pending_traces",
+            since_ns=self._horizon.since_ns,
+            max_rows=max_rows,
+            **self._rules.parameters(),
+        )
 
     async def _due(self, pending: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """The closed ones, and those that went quiet and were assembled before the rows that were read."""
@@ -173,17 +164,6 @@ class Assembler(Loop):
         self._first_time = {trace_id for trace_id in unsure if trace_id not in again}
         due = [row for row in pending if row["Closed"] or row["TraceId"] in again]
         return sorted(due, key=lambda row: (row["LastSeen"], row["TraceId"]))
-
-    def _look_on(self, now_ns: int, pending: Sequence[Mapping[str, Any]]) -> None:
-        """Move the start of what is looked at: up to what is still open or tried again, no further."""
-        if not pending:
-            waits = [now_ns]
-        elif pending[0]["AllPending"] - pending[0]["AllOpen"] > sum(row["Closed"] for row in pending):
-            return
-        else:
-            waits = [now_ns, *(due.waits_since_ns for due in self._retried)]
-            waits += [pending[0]["OldestOpen"]] if pending[0]["AllOpen"] else []
-        self._since_ns = max(self._since_ns or 0, min(waits) - OVERLAP_SECONDS * _SECOND_NS)
 
     async def _revisions(self, trace_ids: Sequence[str]) -> dict[str, int]:
         """The newest revision of each trace that has one."""
@@ -217,45 +197,12 @@ class Assembler(Loop):
             if row["TraceId"] in sizes
         ]
         for portion in portions(due, self._limits):
-            await self._write(portion, times)
+            await self._apart.write(portion, partial(self._write, times))
 
-    async def _write(self, portion: Sequence[_Due], times: Times) -> None:
-        """Write them together, and when that fails each alone, so that one does no harm to others."""
-        try:
-            await self._write_rows(portion, times)
-        except StoreUnavailable:
-            raise
-        except Exception as error:
-            if len(portion) == 1:
-                await self._failed(portion[0], times, error)
-            else:
-                for due in portion:
-                    await self._write([due], times)
-        else:
-            for due in portion:
-                self._attempts.worked(due.trace_id)
-
-    async def _failed(self, due: _Due, times: Times, error: Exception) -> None:
-        self.trouble = f"unexpected {type(error).__name__}: {error}"
-        if self._attempts.failed(due.trace_id):
-            log.debug("trace %s can't be assembled now", due.trace_id, exc_info=error)
-            self._retried.append(due)
-            return
-        log.error(
-            "trace %s can't be read and is kept without its content (%s): please report it with this id",
-            *(due.trace_id, type(error).__name__),
-            exc_info=error,
-        )
-        try:
-            await self._write_rows([due], times, unreadable=type(error).__name__)
-        except StoreUnavailable:
-            raise
-        except Exception as another:
-            log.error("trace %s can't be kept at all", due.trace_id, exc_info=another)
-            await self._mark([RevisionRow(due.trace_id, 0, due.last_seen_ns)])
-
-    async def _write_rows(self, portion: Sequence[_Due], times: Times, unreadable: str = "") -> None:
-        content = await self._load(portion, times)
+    async def _write(self, times: Times, portion: Sequence[_Due], unreadable: str) -> None:
+        """unreadable: the kind of error that their content causes, when they are to be without it."""
+        size = portion[0].size
+        content = await load_content(self._db, [due.trace_id for due in portion], times, size, self._limits)
         rows, carried = await asyncio.to_thread(self._read, portion, content, unreadable)
         # Before the rows: a process killed between the two brings it again, and only what is new is kept.
         await save_new_feedback(self._db, carried)
@@ -264,25 +211,14 @@ class Assembler(Loop):
         await self._mark([RevisionRow(row.trace_id, row.revision, row.last_seen_ns) for row in rows])
         self.assembled += len(rows)
 
+    async def _give_up(self, due: _Due) -> None:
+        await self._mark([RevisionRow(due.trace_id, 0, due.last_seen_ns)])
+
     async def _mark(self, rows: Sequence[RevisionRow]) -> None:
         await self._db.insert("trace_revisions", rows)
 
-    async def _load(self, portion: Sequence[_Due], times: Times) -> _Content:
-        trace_ids = [due.trace_id for due in portion]
-        left_out = 0
-        if len(portion) == 1 and not self._limits.hold(portion[0].size):
-            first, left_out = await load_first_spans(self._db, trace_ids[0], self._limits, times)
-            spans = {trace_ids[0]: first}
-        else:
-            spans = await load_spans(self._db, trace_ids, times)
-        logs = await load_logs(
-            self._db, trace_ids, times, max_events=self._limits.spans, max_bytes=self._limits.bytes
-        )
-        feedback = await load_feedback(self._db, trace_ids)
-        return _Content(spans, logs, feedback, left_out)
-
     def _read(
-        self, portion: Sequence[_Due], content: _Content, unreadable: str
+        self, portion: Sequence[_Due], content: Content, unreadable: str
     ) -> tuple[list[TraceRow], list[Feedback]]:
         """Rows, and the feedback on other traces and on sessions that these traces carry."""
         rows: list[TraceRow] = []

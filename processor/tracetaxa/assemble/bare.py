@@ -30,21 +30,3 @@ def bare(spans: Sequence[Span]) -> list[Span]:
 
 def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
-
-
-class Attempts:
-    """How often each trace or session has failed; kept only while it is tried again."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._failed: dict[str, int] = {}
-
-    def failed(self, identity: str) -> bool:
-        """Count one more; says whether to try it again as it is."""
-        count = self._failed.pop(identity, 0) + 1
-        if count < self._most:
-            self._failed[identity] = count
-        return count < self._most
-
-    def worked(self, identity: str) -> None:
-        self._failed.pop(identity, None)

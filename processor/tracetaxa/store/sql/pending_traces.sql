@@ -1,5 +1,5 @@
 -- Traces with arrivals that no revision holds, the closed ones first and then those that went quiet without being
--- closed, and beside each row how many there are in all and since when the oldest open one waits.
+-- closed, and beside each row how many there are in all and since when the oldest one, and the oldest open one, waits.
 -- Closed: quiet for idle_ms with its root or a span with a remote parent seen, or once assembled already;
 -- quiet for orphan_idle_ms without; open for max_trace_ms.
 -- Everything is read from since_ns on. A revision is written after the arrivals that it holds, so those that
@@ -46,6 +46,7 @@ SELECT
         AS Closed,
     Quiet AND NOT Closed AS Unsure,
     count() OVER () AS AllPending,
+    min(WaitsSince) OVER () AS OldestPending,
     countIf(NOT Closed) OVER () AS AllOpen,
     minIf(WaitsSince, NOT Closed) OVER () AS OldestOpen
 FROM pending
