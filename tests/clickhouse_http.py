@@ -21,9 +21,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import chdb
@@ -36,7 +38,6 @@ from starlette.routing import Route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from starlette.requests import Request
 
@@ -121,6 +122,8 @@ class Endpoint:
             statement = values.get("query", "").encode()
             whole = statement + b"\n" + body if statement and body else statement or body
             if insert := _INSERT.match(whole):
+                if b"input(" in insert[1]:
+                    return b"", _insert_select(connection, insert, whole[insert.end() :])
                 inserter = connection.send_insert(insert[1].decode(), insert[2].decode())
                 with inserter:
                     inserter.append(whole[insert.end() :])
@@ -132,6 +135,16 @@ class Endpoint:
             return result.bytes() or b"", {"read_rows": str(result.rows_read())}
         finally:
             connection.close()
+
+
+def _insert_select(connection: Any, insert: re.Match[bytes], data: bytes) -> dict[str, str]:
+    """`INSERT … SELECT … FROM input(…)`; the embedded engine has no input, so that it reads a file."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        source = f"file({_quoted(file.name)}, {_quoted(insert[2].decode())}, "
+        written = connection.query(insert[1].decode().replace("input(", source))
+        return {"written_rows": str(written.rows_read())}
 
 
 def _quoted(text: str) -> str:
@@ -161,6 +174,9 @@ def main(directory: str, port: int) -> None:
         os._exit(0)
 
     threading.Thread(target=die_with_parent, daemon=True).start()
+    directory = str(Path(directory).resolve())
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    os.chdir(directory)  # where the engine keeps schemas of formats
     engine = chdb.connect(directory)  # it ends with its last connection
     endpoint = Endpoint(directory, PASSWORD)
     routes = [Route("/", endpoint.query, methods=["GET", "POST"]), Route("/ping", _ping)]

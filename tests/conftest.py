@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
-import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import clickhouse_connect
 import pytest
 
 from clickhouse_http import ClickHouseServer
+from databases import Databases, create_schema, get_client
 from tracetaxa.store.database import ClickHouse
 from tracetaxa.store.dsn import Dsn, parse_dsn
-from tracetaxa.store.migrate import migrate
-from tracetaxa_exporter.clickhouse import create_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,13 +27,13 @@ if TYPE_CHECKING:
 # A shell starts what runs in the background with interrupts ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-RETENTION_DAYS = 3650
 SERVER_DSN = "TRACETAXA_TEST_CLICKHOUSE_DSN"
 EVERY_STORE = {
     *("test_assembler", "test_attach", "test_backfill", "test_feedback_assembly", "test_logs"),
     *(
         "test_reply_cache",
         "test_sample",
+        "test_schedule_lease",
         "test_session_analysis",
         "test_sessions",
         "test_store",
@@ -78,14 +75,30 @@ def dsn(request: pytest.FixtureRequest, chdb_path: Path) -> Dsn:
             return Dsn(path=chdb_path)
 
 
+@pytest.fixture(scope="session")
+def databases() -> Iterator[dict[Dsn, Databases]]:
+    """Of each engine that this process tests on."""
+    made: dict[Dsn, Databases] = {}
+    yield made
+    # The other engines end with this process.
+    if SERVER_DSN in os.environ and (kept := made.get(parse_dsn(os.environ[SERVER_DSN]))):
+        kept.close()
+
+
 @pytest.fixture
-def database_name(dsn: Dsn) -> Iterator[str]:
-    """A database of this test alone."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with closing(_client(dsn)) as admin:
-        admin.command(f"CREATE DATABASE {name}")
+def database_name(request: pytest.FixtureRequest, dsn: Dsn, databases: dict[Dsn, Databases]) -> Iterator[str]:
+    """A database of this test alone: with the product's schema for a test with `with_schema`, else empty."""
+    if dsn not in databases:
+        databases[dsn] = Databases(dsn)
+    of_engine = databases[dsn]
+    if "with_schema" in request.fixturenames:
+        name = of_engine.lend()
         yield name
-        admin.command(f"DROP DATABASE {name} SYNC")
+        of_engine.take_back(name)
+    else:
+        name = of_engine.make()
+        yield name
+        of_engine.drop(name)
 
 
 @pytest.fixture
@@ -94,7 +107,7 @@ def connect(dsn: Dsn, database_name: str) -> Iterator[Callable[[], Client]]:
     clients: list[Client] = []
 
     def connect() -> Client:
-        clients.append(_client(dsn, database=database_name))
+        clients.append(get_client(dsn, database_name))
         return clients[-1]
 
     yield connect
@@ -117,9 +130,7 @@ def open_store(dsn: Dsn, database_name: str) -> Iterator[Callable[[], ClickHouse
         if opened:
             opened.pop().close()
         opened.append(ClickHouse.open(dsn, database_name, readers=2))
-        client = opened[-1].connect()
-        create_tables(client, RETENTION_DAYS)
-        migrate(client, RETENTION_DAYS)
+        create_schema(opened[-1])
         return opened[-1]
 
     yield open_store
@@ -128,13 +139,12 @@ def open_store(dsn: Dsn, database_name: str) -> Iterator[Callable[[], ClickHouse
 
 
 @pytest.fixture
-def store(open_store: Callable[[], ClickHouse]) -> ClickHouse:
+def with_schema() -> None:
+    """Asking for it is what counts, see `database_name`."""
+
+
+@pytest.fixture
+def store(dsn: Dsn, database_name: str, with_schema: None) -> Iterator[ClickHouse]:
     """The product's own store with its schema, in this test's database."""
-    return open_store()
-
-
-def _client(dsn: Dsn, database: str | None = None) -> Client:
-    options = dict(dsn.arguments()) | ({"database": database} if database else {})
-    if not dsn.embedded:
-        options["autogenerate_session_id"] = False
-    return clickhouse_connect.get_client(**options)
+    with closing(ClickHouse.open(dsn, database_name, readers=2)) as store:
+        yield store

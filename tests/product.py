@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import urllib.parse
+import urllib.request
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tracetaxa.demo.child import Service, child_environment
+from tracetaxa.store.owner import find_owner
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 COMMAND_SECONDS = 300
+QUERY_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Product:
         config = {
             "store": {"dsn": f"chdb://{self.directory / 'data'}"},
             "receiver": {"linger_ms": 5},
-            "assembly": {"idle_seconds": 0.5, "orphan_idle_seconds": 0.5, "tick_seconds": 0.1},
+            "assembly": {"idle_seconds": 0.3, "orphan_idle_seconds": 0.3, "tick_seconds": 0.1},
             "api": any_port,
             "sql": any_port,
             "health": any_port,
@@ -61,4 +67,27 @@ class Product:
         return json.loads(done.stdout)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        return self.json("query", sql, "--format", "json")["data"]
+        """By the SQL endpoint of the running service, which starts no process; without one by `tracetaxa query`."""
+        owner = find_owner(self.directory / "data")
+        if owner is None or "sql" not in owner.endpoints:
+            return self.json("query", sql, "--format", "json")["data"]
+        form = {"database": "otel", "default_format": "JSON", "output_format_json_quote_64bit_integers": 0}
+        url = f"http://{owner.endpoints['sql']}/?{urllib.parse.urlencode(form)}"
+        with urllib.request.urlopen(url, sql.encode(), timeout=QUERY_SECONDS) as answer:
+            return json.load(answer)["data"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A product whose service runs, for the tests of a module."""
+
+    product: Product
+    service: Service
+
+
+@contextlib.contextmanager
+def served(product: Product) -> Iterator[Served]:
+    """At the end the service stops as it should."""
+    with product.serve() as service:
+        yield Served(product, service)
+        assert service.stop() == 0

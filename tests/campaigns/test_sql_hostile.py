@@ -1,6 +1,6 @@
 """The SQL endpoint of a running service against every way out that the engine has, by the engine's own lists.
 
-tests/processor/test_sql_endpoint.py has hostile queries by the hundred, each for its own reason. Here nothing is
+tests/processor/sql_endpoint has hostile queries by the hundred, each for its own reason. Here nothing is
 chosen: every table function, every system table, every output format and every setting of the engine that is not
 allowed on purpose must be refused, also those that the next version of the engine brings.
 """

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,9 +109,15 @@ def both_passes(
 BRIEF = Brief("topics", "What do users want?", max_categories=4, max_subcategories=3)
 
 
+@cache
+def once(open_engine: Open) -> tuple[Taxonomy, list[Assignment]]:
+    """Both passes over the plain traces, for all tests that look at them."""
+    return both_passes(open_engine, traces(), BRIEF)
+
+
 def test_a_sound_taxonomy_and_one_verdict_a_trace(open_engine: Open) -> None:
     rows = traces()
-    taxonomy, verdicts = both_passes(open_engine, rows, BRIEF)
+    taxonomy, verdicts = once(open_engine)
     ids = [c.category_id for c in taxonomy.categories]
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", i) for i in ids)
@@ -139,7 +146,7 @@ def test_a_sound_taxonomy_and_one_verdict_a_trace(open_engine: Open) -> None:
 
 def test_traces_of_a_kind_stay_together(open_engine: Open) -> None:
     rows = traces()
-    _, verdicts = both_passes(open_engine, rows, BRIEF)
+    _, verdicts = once(open_engine)
     category = {v.trace_id: v.category_id for v in verdicts}
     for _, kind in KINDS:
         found = [category[row.trace_id] for row in rows if row.trace_id.startswith(kind.replace(" ", "-"))]
@@ -147,7 +154,7 @@ def test_traces_of_a_kind_stay_together(open_engine: Open) -> None:
 
 
 def test_the_same_seed_gives_the_same_answer(open_engine: Open) -> None:
-    first, second = (both_passes(open_engine, traces(), BRIEF) for _ in range(2))
+    first, second = once(open_engine), both_passes(open_engine, traces(), BRIEF)
     assert first[0] == second[0]
     assert sorted(first[1], key=lambda v: v.trace_id) == sorted(second[1], key=lambda v: v.trace_id)
 

@@ -1,4 +1,4 @@
-"""Whole processes, nothing inside them."""
+"""Whole processes, nothing inside them. Starting a service costs a second, so most tests of a module share one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import pytest
 from product import Product
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
-@pytest.fixture(autouse=True)
-def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def no_model() -> Iterator[None]:
     """No test reaches a provider by accident."""
-    for name in [n for n in os.environ if n.startswith(("OPENAI_", "TRACETAXA_"))]:
-        monkeypatch.delenv(name)
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [n for n in os.environ if n.startswith(("OPENAI_", "TRACETAXA_"))]:
+            environment.delenv(name)
+        yield
 
 
 @pytest.fixture

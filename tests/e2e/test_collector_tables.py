@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
 import pytest
 
+from chats import truth
 from clickhouse_http import PASSWORD, ClickHouseServer
 from collector import Collector
 from otlp import CHAT, span
 from product import Product
 from tracetaxa.demo.child import wait_until_assembled
+from tracetaxa.testing import OracleModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +62,7 @@ def product(tmp_path: Path, server: ClickHouseServer) -> Product:
 
 def test_what_a_collector_stores_is_assembled_and_analysed(product: Product, collector: Collector) -> None:
     before = collector.definitions()
-    with product.serve() as service:
+    with product.serve() as service, OracleModel(truth) as model:
         assert set(service.endpoints) == {"api", "health"}
         batch = (*agent_trace(101), *agent_trace(102))
         for _ in range(2):  # its answer was lost, so it came again
@@ -74,7 +77,8 @@ def test_what_a_collector_stores_is_assembled_and_analysed(product: Product, col
         assert wait_until_assembled(service, 26, seconds=DEADLINE_SECONDS)["last_error"] is None
         done = product.run("backfill")
         assert (done.returncode, done.stdout) == (0, "nothing to do\n")
-        result = product.json("analyze", "topics", "--engine", "local", "--window", "2d", "--format", "json")
+        asking = replace(product, environment={"OPENAI_BASE_URL": model.base_url})
+        result = asking.json("analyze", "topics", "--window", "2d", "--format", "json")
         assert (result["status"], result["selected"]) == ("complete", 26)
         assert product.rows("SELECT sum(SpanCount) AS n, sum(LlmCalls) AS calls FROM traces FINAL") == [
             {"n": 52, "calls": 26}
@@ -85,39 +89,3 @@ def test_what_a_collector_stores_is_assembled_and_analysed(product: Product, col
         ]
     assert service.stop() == 0
     assert collector.definitions() == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "problem"),
-    [
-        (["--from", "yesterday"], "is not a time such as"),
-        (["--window", "soon"], "is not a duration"),
-        (["--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z"], "the window is empty"),
-    ],
-)
-def test_backfill_refuses_a_window_that_makes_no_sense(
-    tmp_path: Path, arguments: list[str], problem: str
-) -> None:
-    done = Product(tmp_path).configure().run("backfill", *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert problem in done.stderr
-
-
-def test_an_embedded_database_that_a_service_owns_has_nothing_to_backfill(tmp_path: Path) -> None:
-    product = Product(tmp_path).configure()
-    with product.serve():
-        done = product.run("backfill")
-        assert done.returncode == 1
-        assert "(serve) owns this embedded database" in done.stderr
-        assert "nothing to backfill" in done.stderr
-    done = product.run("backfill", "--format", "json")
-    assert done.returncode == 0
-    assert '"traces": 0' in done.stdout
-
-
-@pytest.mark.parametrize("command", [["migrate"], ["report"]])
-def test_a_cluster_needs_servers(tmp_path: Path, command: list[str]) -> None:
-    store = {"dsn": f"chdb://{tmp_path / 'data'}", "cluster": "agents"}
-    done = Product(tmp_path).configure(store=store).run(*command)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "store.cluster needs ClickHouse servers" in done.stderr

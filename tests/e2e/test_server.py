@@ -6,11 +6,8 @@ The server is the real engine behind a test's HTTP interface, see tests/clickhou
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +18,10 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
+from chats import chat, truth
 from clickhouse_http import PASSWORD, ClickHouseServer
-from otlp import CHAT, request, span
+from http_get import get
+from otlp import request
 from product import Product
 from tracetaxa.demo.child import wait_until_assembled
 from tracetaxa.testing import OracleModel
@@ -30,8 +29,6 @@ from tracetaxa.testing import OracleModel
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
     from tracetaxa.demo.child import Service
 
@@ -57,20 +54,6 @@ def replica(directory: Path, server: ClickHouseServer, **store: Any) -> Product:
     return Product(directory).configure(store={"dsn": server.dsn(), **store})
 
 
-def recently() -> int:
-    return time.time_ns() - 60 * 10**9
-
-
-def trace(number: int, text: str = "Where is my parcel?") -> tuple[Span, Span]:
-    """Its root and the chat below it; every refund fails."""
-    said = json.dumps([{"role": "user", "parts": [{"type": "text", "content": text}]}])
-    root, chat, start = number * 10, number * 10 + 1, recently()
-    return (
-        span(number, root, name="invoke_agent", status=2 if "refund" in text else 0, start=start),
-        span(number, chat, root, start=start, attributes=CHAT | {"gen_ai.input.messages": said}),
-    )
-
-
 @contextlib.contextmanager
 def sending_to(service: Service) -> Iterator[Callable[..., None]]:
     """A function that sends spans in one request."""
@@ -87,14 +70,6 @@ def counted(server: ClickHouseServer) -> tuple[int, ...]:
         return tuple(client.query(COUNTED).result_rows[0])
 
 
-def get(endpoint: str, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://{endpoint}{path}", timeout=DEADLINE_SECONDS) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
 def soon(ask: Callable[[], Any], wanted: Any) -> None:
     """Asks until the answer is what is wanted, within the deadline."""
     deadline = time.monotonic() + DEADLINE_SECONDS
@@ -108,17 +83,6 @@ def test_spans_in_labels_out(
 ) -> None:
     """Commands work on the server themselves, also when no service runs."""
     product = replica(tmp_path / "one", server, database="agents")
-    texts = (
-        "Where are the red shoes",
-        "I want a refund for the kettle",
-        "Where is the lamp",
-        "I want a refund for the toaster",
-    )
-
-    def truth(digest: str) -> tuple[str, str] | None:
-        if "refund" in digest:
-            return "Refunds", "Kettle refund" if "kettle" in digest else "Toaster refund"
-        return "Tracking", "Shoes search" if "shoes" in digest else "Lamp search"
 
     with OracleModel(truth) as model:
         monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
@@ -126,7 +90,7 @@ def test_spans_in_labels_out(
             assert set(service.endpoints) == {"grpc", "http", "api", "health"}
             with sending_to(service) as send:
                 for number in range(1, 9):
-                    send(*trace(number, texts[number % 4]))
+                    send(*chat(number))
             wait_until_assembled(service, 8, seconds=DEADLINE_SECONDS)
             result = product.json("analyze", "topics", "--engine", "openai", "--format", "json")
             assert (result["status"], result["engine"], result["labelled"]) == ("complete", "openai", 8)
@@ -163,12 +127,12 @@ def test_two_replicas_count_everything_once(server: ClickHouseServer, tmp_path: 
 
         def send(numbers: range, here: Callable[..., None], there: Callable[..., None]) -> None:
             for number in numbers:
-                root, chat = trace(number)
-                here(chat)
+                root, call = chat(number)
+                here(call)
                 there(root)
                 if number % 2:
-                    here(root, chat)
-                    there(chat)
+                    here(root, call)
+                    there(call)
 
         senders = [
             threading.Thread(target=send, args=(range(1, 16), to_one, to_two)),
@@ -195,7 +159,7 @@ def test_an_outage_loses_nothing(server: ClickHouseServer, tmp_path: Path) -> No
         with grpc.insecure_channel(endpoint) as channel:
             stub = TraceServiceStub(channel)
             for number in range(first, first + 50):
-                message = request(*trace(number))
+                message = request(*chat(number))
                 while True:
                     try:
                         stub.Export(message, timeout=DEADLINE_SECONDS)

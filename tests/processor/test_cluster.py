@@ -49,7 +49,8 @@ def test_more_neighbours_than_there_are() -> None:
 
 def test_unequal_blobs_are_found_with_their_number() -> None:
     points, truth = blobs([120, 100, 70, 50, 30])
-    labels, apart = clusters(Space.fit(points, 0).place(points), 10, 0)
+    made = clusters(Space.fit(points, 0).place(points), 10, 0)
+    labels, apart = made.labels, made.silhouette
     assert labels.max() + 1 == 5
     assert adjusted_mutual_info_score(truth, labels) > 0.95
     assert apart > 0.2
@@ -58,21 +59,43 @@ def test_unequal_blobs_are_found_with_their_number() -> None:
 def test_the_same_seed_gives_the_same_clusters() -> None:
     points, _ = blobs([80, 50, 40], spread=0.6)
     first, again = (clusters(Space.fit(points, 3).place(points), 8, 3) for _ in range(2))
-    assert np.array_equal(first[0], again[0])
-    assert first[1] == again[1]
+    assert np.array_equal(first.labels, again.labels)
+    assert np.array_equal(first.steadiness, again.steadiness)
+    assert first.silhouette == again.silhouette
+
+
+def test_what_comes_together_each_time_is_steady() -> None:
+    apart, _ = blobs([80, 50, 40], spread=0.05)
+    clear = clusters(Space.fit(apart, 0).place(apart), 8, 0)
+    assert clear.labels.max() + 1 == 3
+    assert clear.steadiness.min() > 0.99
+    noise = np.random.default_rng(0).normal(size=(300, 40)).astype(np.float32)
+    vague = clusters(Space.fit(noise, 0).place(noise), 8, 0)
+    assert vague.labels.max() >= 1
+    assert 0 < vague.steadiness.mean() < 0.8
+
+
+def test_votes_of_what_is_not_steady_are_not_sure() -> None:
+    points, truth = blobs([30, 30])
+    steady = np.where(truth == 0, 1.0, 0.5)
+    queries = np.full(60, -1)
+    _, sure = Neighbourhood(points, truth, np.ones(60)).vote(points, queries)
+    labels, less = Neighbourhood(points, truth, steady).vote(points, queries)
+    np.testing.assert_allclose(less[labels == 0], sure[labels == 0])
+    np.testing.assert_allclose(less[labels == 1], sure[labels == 1] / 2)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32 - 1, 10**20])
 def test_any_integer_is_a_seed(seed: int) -> None:
     points, _ = blobs([30, 30])
-    assert clusters(Space.fit(points, seed).place(points), 5, seed)[0].max() + 1 == 2
+    assert clusters(Space.fit(points, seed).place(points), 5, seed).labels.max() + 1 == 2
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 50])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 30])
 def test_never_more_clusters_than_asked_or_points(count: int, most: int) -> None:
     points, _ = blobs([count])
-    labels, _ = clusters(Space.fit(points, 0).place(points), most, 0)
+    labels = clusters(Space.fit(points, 0).place(points), most, 0).labels
     assert len(labels) == count
     assert sorted(set(labels.tolist())) == list(range(labels.max() + 1))
     assert labels.max() + 1 <= min(most, count)
@@ -82,7 +105,8 @@ def test_never_more_clusters_than_asked_or_points(count: int, most: int) -> None
 def test_identical_points_are_one_cluster(vector: list[float]) -> None:
     points = np.tile(np.array(vector, dtype=np.float32), (50, 1))
     space = Space.fit(points, 0)
-    labels, apart = clusters(space.place(points), 10, 0)
+    made = clusters(space.place(points), 10, 0)
+    labels, apart = made.labels, made.silhouette
     assert set(labels.tolist()) == {0}
     assert apart == 0
     assert set(small_clusters(space.place(points), 0).tolist()) == {0}
@@ -100,18 +124,18 @@ def test_neighbours_outvote_a_stray() -> None:
     points, truth = blobs([30, 30])
     mislabelled = truth.copy()
     mislabelled[0] = 1 - truth[0]
-    labels, sure = Neighbourhood(points, mislabelled).vote(points, np.arange(60))
+    labels, sure = Neighbourhood(points, mislabelled, np.ones(60)).vote(points, np.arange(60))
     assert labels.tolist() == truth.tolist()
     assert (sure > 0.7).all()
     assert (sure < 1).all()
 
 
 def test_nobody_to_vote() -> None:
-    none = Neighbourhood(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))
+    none = Neighbourhood(np.zeros((0, 2)), np.zeros(0, dtype=np.int64), np.ones(0))
     labels, sure = none.vote(np.ones((3, 2)), np.full(3, -1))
     assert labels.tolist() == [-1, -1, -1]
     assert sure.tolist() == [0, 0, 0]
-    alone = Neighbourhood(np.ones((1, 2)), np.zeros(1, dtype=np.int64))
+    alone = Neighbourhood(np.ones((1, 2)), np.zeros(1, dtype=np.int64), np.ones(1))
     labels, sure = alone.vote(np.ones((1, 2)), np.zeros(1, dtype=np.int64))
     assert (labels.tolist(), sure.tolist()) == ([0], [0.5])
 

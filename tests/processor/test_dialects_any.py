@@ -6,8 +6,7 @@ import json
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from tests.captures import NAMES, capture
 
@@ -125,21 +124,18 @@ def test_any_spans_make_a_trace_that_can_be_stored(given: tuple[list[Span], list
     assert len(outline(spans, logs)) == len({(span.trace_id, span.span_id) for span in spans})
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_no_dialect_needs_the_net_below_it(dialect: Any) -> None:
+@MANY
+@given(mutated())
+def test_no_dialect_needs_the_net_below_it(given: tuple[list[Span], list[LogRecord]]) -> None:
     """What falls into that net is lost."""
-
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(mutated())
-    def check(given: tuple[list[Span], list[LogRecord]]) -> None:
+    for dialect in DIALECTS:
+        note(dialect.name)
         reader = dialect()
         for span in given[0]:
             texts = {
                 k: v if isinstance(v, str) else json.dumps(v, default=str) for k, v in span.attributes.items()
             }
             reader.read(replace(span, attributes=texts))
-
-    check()
 
 
 def _texts(value: Any) -> list[str]:

@@ -143,7 +143,7 @@ def main_job(store: ClickHouse) -> dict[str, Any]:
         assert await made.open_traces() == 0
         job = Job(
             brief=Brief("topics", "What do users want? 'quoted' \\ {x:String}"),
-            selection=Selection(START_NS, START_NS + 10**12, service="shop", where="LlmCalls > 0"),
+            selection=Selection(START_NS, START_NS + 10**12, service=("shop",), where="LlmCalls > 0"),
             plan=SamplePlan(size=50),
             config="{}",
             labeller="local",

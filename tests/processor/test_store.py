@@ -16,6 +16,7 @@ import pytest
 from tracetaxa import records
 from tracetaxa.errors import ConfigError, DatabaseInUse, QueryFailed, StoreError
 from tracetaxa.records import (
+    AuditRow,
     CategoryRow,
     Feedback,
     LabelRow,
@@ -44,6 +45,7 @@ TABLES = {
     TaxonomyRow: "taxonomies",
     LabelRow: "trace_labels",
     RunSampleRow: "run_samples",
+    AuditRow: "run_audits",
     RunRow: "analysis_runs",
     CategoryRow: "report_categories",
     ReportRow: "reports",
