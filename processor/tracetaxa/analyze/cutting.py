@@ -9,8 +9,17 @@ consonants whose virama is followed by another mark.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import ParamSpec, TypeVar
 
-from tracetaxa.analyze.redact import hidden_across
+from tracetaxa.analyze.hidden import hidden_across
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Hidden = Callable[[str, int], tuple[int, int]]
+"""Text, a place in it → (start, end) of what is hidden on both sides of the place; see hidden.py."""
 
 _WORD = 16
 """How far a cut moves so as not to break a word."""
@@ -23,14 +32,30 @@ _JOINS_BEFORE = frozenset("\u200c\u200d\u0e33\u0eb3\uff9e\uff9f")
 _VIRAMA = 9
 """Canonical combining class of the signs that join two Indic consonants."""
 
+_hidden: ContextVar[Hidden] = ContextVar("hidden", default=hidden_across)
+
+
+def sparing(hidden: Hidden, make: Callable[P, T]) -> Callable[P, T]:
+    """`make`, with no cut that it makes inside what `hidden` finds; else only built-in kinds are spared."""
+
+    def spared(*args: P.args, **kwargs: P.kwargs) -> T:
+        token = _hidden.set(hidden)
+        try:
+            return make(*args, **kwargs)
+        finally:
+            _hidden.reset(token)
+
+    return spared
+
 
 def back(text: str, at: int) -> int:
     """The last place at or before `at` where `text` may end."""
     if at >= len(text):
         return len(text)
     at = _before_word(text, at)
+    hidden = _hidden.get()
     while at > 0:
-        start, _ = hidden_across(text, at)
+        start, _ = hidden(text, at)
         while start > 0 and _joined(text, start):
             start -= 1
         if start == at:
@@ -44,8 +69,9 @@ def forward(text: str, at: int) -> int:
     if at <= 0:
         return 0
     at = _after_word(text, at)
+    hidden = _hidden.get()
     while at < len(text):
-        _, end = hidden_across(text, at)
+        _, end = hidden(text, at)
         while end < len(text) and _joined(text, end):
             end += 1
         if end == at:

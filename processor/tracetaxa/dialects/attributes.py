@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from tracetaxa.dialects.identity import SCRUBBED
-from tracetaxa.dialects.values import text_of, well_formed
+from tracetaxa.dialects.values import limited, text_of, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def attributes_of(root: Span, agent: str, scope: Span | None) -> dict[str, str]:
     found = {"gen_ai.agent.name": agent} if agent else {}
     if scope is not None:
         found |= {"otel.scope.name": scope.scope_name, "otel.scope.version": scope.scope_version}
-        found = {key: well_formed(value)[:MAX_VALUE_CHARACTERS] for key, value in found.items() if value}
+        found = {key: limited(value, MAX_VALUE_CHARACTERS) for key, value in found.items() if value}
     for key, raw in chain(_preferred(root), root.attributes.items(), root.resource.items()):
         if len(found) == MAX_ATTRIBUTES:
             break

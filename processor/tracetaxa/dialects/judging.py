@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from tracetaxa.dialects.values import limited
 from tracetaxa.dialects.verdicts import score_of_label
 from tracetaxa.records import Feedback
 
@@ -50,10 +51,10 @@ def _feedback(span: Span, number: int, judgement: Judgement) -> Feedback:
         trace_id="" if judgement.session_id else judgement.trace_id or span.trace_id,
         session_id=judgement.session_id,
         span_id=judgement.span_id or ("" if elsewhere else span.span_id),
-        name=judgement.name[:MAX_NAME_CHARACTERS],
+        name=limited(judgement.name, MAX_NAME_CHARACTERS),
         score=score_of_label(judgement.label) if judgement.score is None else judgement.score,
-        label=judgement.label[:MAX_NAME_CHARACTERS],
-        comment=judgement.comment[:MAX_COMMENT_CHARACTERS],
+        label=limited(judgement.label, MAX_NAME_CHARACTERS),
+        comment=limited(judgement.comment, MAX_COMMENT_CHARACTERS),
         annotator=judgement.annotator,
         source="span",
         given_at_ns=span.end_ns,

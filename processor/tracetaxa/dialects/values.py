@@ -70,6 +70,12 @@ def canonical_json(value: Any) -> str:
     return text_of(value)
 
 
+def limited(value: str, most: int) -> str:
+    """Well-formed text of at most `most` characters, an ellipsis for what is left out: redaction takes what
+    stands before one for the half of something."""
+    return well_formed(value if len(value) <= most else value[: most - 1] + "…")
+
+
 def well_formed(value: str) -> str:
     """Text that encodes as UTF-8: a JSON escape can be half of a surrogate pair, which no database takes."""
     if value.isascii():

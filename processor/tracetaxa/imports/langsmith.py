@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 
-from tracetaxa.dialects.values import text_of, well_formed
+from tracetaxa.dialects.values import limited, text_of, well_formed
 from tracetaxa.imports.history import encode, encode_system
 from tracetaxa.imports.identity import span_id
 from tracetaxa.imports.messages import read_tokens
@@ -57,9 +57,7 @@ def read_run(run: Mapping[str, Any], service: str) -> ResourceSpans:
     set_attributes(span.attributes, _attributes(run, operation, name, service, root=parent is None))
     error = run.get("error")
     if error or run.get("status") == "error":
-        span.status.CopyFrom(
-            Status(code=Status.STATUS_CODE_ERROR, message=well_formed(text_of(error))[:4000])
-        )
+        span.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=limited(text_of(error), 4000)))
     return made
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.dialects.values import text_of, well_formed
+from tracetaxa.dialects.values import limited, text_of, well_formed
 from tracetaxa.imports.messages import (
     TIME_KEYS,
     is_message,
@@ -251,7 +251,7 @@ def _identity(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return well_formed(value)[:1000] if isinstance(value, str) else ""
+    return limited(value, 1000) if isinstance(value, str) else ""
 
 
 def _time(record: Mapping[str, Any], keys: tuple[str, ...]) -> int | None:

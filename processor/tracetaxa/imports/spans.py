@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
 
-from tracetaxa.dialects.values import text_of
+from tracetaxa.dialects.values import limited, text_of
 from tracetaxa.imports.clock import has_times, message_times
 from tracetaxa.imports.history import HISTORY_CHARACTERS, History, encode_system
 from tracetaxa.imports.identity import session_id, span_id
@@ -125,7 +125,7 @@ class _Trace:
         self._fill(span, f"execute_tool {name}", start, end, attributes)
         if result.error:
             span.status.CopyFrom(
-                Status(code=Status.STATUS_CODE_ERROR, message=result.text[:_MAX_VALUE_CHARACTERS])
+                Status(code=Status.STATUS_CODE_ERROR, message=limited(result.text, _MAX_VALUE_CHARACTERS))
             )
 
     def _common(self, operation: str) -> dict[str, Any]:
