@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tracetaxa.analyze.estimate import Design, mean, proportion, quantile, total
+from tracetaxa.analyze.exemplars import Exemplar, exemplars
 from tracetaxa.records import OTHER, Assignment, Category, CategoryRow, SampledTrace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tracetaxa.records import Taxonomy
-
-EXAMPLES = 5
-"""Examples kept per category."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +22,8 @@ class Labelled:
 
     trace: SampledTrace
     assignment: Assignment
+    copied_from: str = ""
+    """Trace id of the near-duplicate that was read in its place; see thinning.py."""
 
     @property
     def failed(self) -> bool:
@@ -40,7 +40,7 @@ class CategoryResult:
     """(tool, weighted share of the category's traces that used it), most used first."""
     attributes: Mapping[str, Mapping[str, float]]
     """Extracted attribute → value → weighted share of the category's traces."""
-    examples: tuple[Labelled, ...]
+    examples: tuple[Exemplar, ...]
     subcategories: tuple[CategoryResult, ...]
 
 
@@ -152,7 +152,7 @@ def _result(
         row,
         _tools(members, member_weights),
         _attributes(members, member_weights),
-        _examples(members),
+        exemplars(members, member_weights),
         subcategories,
     )
 
@@ -189,16 +189,3 @@ def _attributes(members: Sequence[Labelled], weights: Sequence[float]) -> dict[s
         }
         for name, values in sorted(found.items())
     }
-
-
-def _examples(members: Sequence[Labelled]) -> tuple[Labelled, ...]:
-    """The surest ones, each with a different request: what the category typically looks like."""
-    ranked = sorted(
-        members, key=lambda m: (not m.assignment.evidence, -m.assignment.confidence, m.trace.row.trace_id)
-    )
-    chosen: dict[str, Labelled] = {}
-    for label in ranked:
-        chosen.setdefault(label.trace.row.input.casefold(), label)
-        if len(chosen) == EXAMPLES:
-            break
-    return tuple(chosen.values())

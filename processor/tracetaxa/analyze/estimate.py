@@ -98,6 +98,23 @@ def proportion(hits: Sequence[bool], design: Design, inside: Sequence[bool] | No
     if not n:
         # Nothing varies in the sample: as many units as the unequal weights leave.
         n = effective_size(design.only(inside)) / _correction(design)
+    return _wilson(p, n)
+
+
+def width_at(hits: Sequence[bool], design: Design, counts: Mapping[str, float]) -> float:
+    """How wide the interval of this share would be with other numbers of units in each stratum, `counts`, if
+    what is in the strata were as in this sample; 0 when all units would be read."""
+    if sum(counts.values()) >= design.population or not design.weights:
+        return 0.0
+    p = fsum(w for w, hit in zip(design.weights, hits, strict=True) if hit) / fsum(design.weights)
+    variance = _variance_of_share(hits, design, counts)
+    if variance <= 0 or not 0 < p < 1:
+        return 0.0
+    expected = _wilson(p, p * (1 - p) / variance)
+    return expected.high - expected.low
+
+
+def _wilson(p: float, n: float) -> Estimate:
     centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     margin = _Z * sqrt(p * (1 - p) / n + _Z**2 / (4 * n * n)) / (1 + _Z**2 / n)
     return Estimate(p, min(p, max(0.0, centre - margin)), max(p, min(1.0, centre + margin)))
@@ -130,7 +147,10 @@ def mean(values: Sequence[float], weights: Sequence[float]) -> float:
     return sum(w * y for w, y in zip(weights, values, strict=True)) / sum_w if sum_w else 0.0
 
 
-def _variance_of_share(hits: Sequence[bool], design: Design) -> float:
+def _variance_of_share(
+    hits: Sequence[bool], design: Design, counts: Mapping[str, float] | None = None
+) -> float:
+    """With as many units of each stratum as there are, or as `counts` says."""
     found: Counter[str] = Counter()
     for name, hit in zip(design.strata, hits, strict=True):
         found[name] += hit
@@ -138,7 +158,7 @@ def _variance_of_share(hits: Sequence[bool], design: Design) -> float:
     for name, n in design.counts.items():
         p = (found[name] + _SHRINK) / (n + 2 * _SHRINK)
         spread = p * (1 - p) * (n / (n - 1) if n > 1 else 2.0)
-        variance += _stratum(design, name, spread)
+        variance += _stratum(design, name, spread, n if counts is None else counts[name])
     return variance / design.population**2
 
 
@@ -149,14 +169,14 @@ def _variance_of_total(values: Sequence[float], design: Design) -> float:
     overall = _spread(list(values))
     # A single unit says nothing of its stratum's spread; it is taken for like that of the whole.
     return sum(
-        _stratum(design, name, _spread(group) if len(group) > 1 else overall)
+        _stratum(design, name, _spread(group) if len(group) > 1 else overall, len(group))
         for name, group in groups.items()
     )
 
 
-def _stratum(design: Design, name: str, spread: float) -> float:
-    """What a stratum adds to the variance of a total."""
-    size, n = design.sizes[name], design.counts[name]
+def _stratum(design: Design, name: str, spread: float, n: float) -> float:
+    """What a stratum of which `n` units are read adds to the variance of a total."""
+    size = design.sizes[name]
     scale = design.population / sum(design.sizes[known] for known in design.counts)
     return (size * scale) ** 2 * max(0.0, 1 - n / size) * spread / n if size else 0.0
 

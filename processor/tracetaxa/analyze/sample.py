@@ -7,8 +7,8 @@ order of a keyed hash, so that the same seed takes the same ones and every inclu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 from tracetaxa.analyze.plan import REST, SamplePlan
 from tracetaxa.records import SampledTrace, Selection, SessionRow, TraceRow
@@ -18,11 +18,27 @@ if TYPE_CHECKING:
 
     from tracetaxa.protocols import Database
 
-_SOURCES: dict[str, tuple[str, type[TraceRow]]] = {
-    "trace": ("traces", TraceRow),
-    "session": ("sessions", SessionRow),
+Alike = Literal["", "numbers", "exact"]
+"""What makes two units near-duplicates: all but their numbers and ids is the same, or numbers and ids too;
+empty: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _DrawnTrace(TraceRow):
+    likeness: int
+
+
+@dataclass(frozen=True, slots=True)
+class _DrawnSession(SessionRow):
+    likeness: int
+
+
+_Drawn = _DrawnTrace | _DrawnSession
+_SOURCES: dict[str, tuple[str, type[TraceRow], type[_Drawn]]] = {
+    "trace": ("traces", TraceRow, _DrawnTrace),
+    "session": ("sessions", SessionRow, _DrawnSession),
 }
-"""Unit → its table, with the columns that selections are made by, and the record of a row."""
+"""Unit → its table, with the columns that selections are made by, the record of a row, and of one drawn."""
 _IDS_ASKED = 500
 """Trace ids bound in one question."""
 
@@ -47,12 +63,16 @@ def _parameters(selection: Selection) -> dict[str, Any]:
         "start_ns": selection.start_ns,
         "end_ns": selection.end_ns,
         "agent_only": selection.agent_only,
-        "service": selection.service,
-        "status": selection.status,
-        "tool": selection.tool,
+        "services": list(selection.service),
+        "statuses": list(selection.status),
+        "tools": list(selection.tool),
+        "min_ms": selection.min_ms,
+        "max_ms": selection.max_ms,
+        "feedback": list(selection.feedback),
         "feedback_below": selection.feedback_below,
+        "feedback_above": selection.feedback_above,
         "attribute_names": list(selection.attributes),
-        "attribute_values": list(selection.attributes.values()),
+        "attribute_values": [list(values) for values in selection.attributes.values()],
         "where": selection.where,
     }
 
@@ -71,15 +91,19 @@ async def count_strata(db: Database, selection: Selection, plan: SamplePlan) -> 
 
 
 async def draw_sample(
-    db: Database, selection: Selection, plan: SamplePlan, strata: Mapping[str, int]
+    db: Database, selection: Selection, plan: SamplePlan, strata: Mapping[str, int], *, alike: Alike = ""
 ) -> list[SampledTrace]:
-    """A random sample without replacement of each stratum; all units when there are no more than wanted."""
-    record = _SOURCES[selection.unit][1]
+    """A random sample without replacement of each stratum; all units when there are no more than wanted.
+
+    With `alike`, each has its `likeness`.
+    """
+    _, record, drawn = _SOURCES[selection.unit]
     sample: list[SampledTrace] = []
     for stratum, size in plan.allocate(strata).items():
         rows = await db.records(
             "sample_selected",
-            record,
+            drawn,
+            alike=alike,
             size=size,
             seed=plan.seed,
             among=[name for name in strata if name != REST] if stratum == REST else [stratum],
@@ -88,8 +112,12 @@ async def draw_sample(
             **plan.parameters(),
         )
         probability = min(1.0, len(rows) / strata[stratum])
-        sample += [SampledTrace(row, stratum, probability) for row in rows]
+        sample += [SampledTrace(_plain(row, record), stratum, probability, row.likeness) for row in rows]
     return sample
+
+
+def _plain(row: _Drawn, record: type[TraceRow]) -> TraceRow:
+    return record(**{field.name: getattr(row, field.name) for field in fields(record)})
 
 
 async def load_origins(db: Database, rows: Sequence[TraceRow]) -> dict[str, tuple[Origin, ...]]:
