@@ -20,6 +20,7 @@ from tracetaxa.errors import EngineUnavailable, ModelError, ModelRefused, ModelR
 from tracetaxa.llm import replies
 from tracetaxa.llm.chat import OpenAIChat
 from tracetaxa.llm.failures import retry_after
+from tracetaxa.llm.pace import Pace
 from tracetaxa.records import Spend
 from tracetaxa.testing import Failure, OracleModel, Reply, ScriptedModel, flaky
 
@@ -368,6 +369,46 @@ def test_the_time_that_a_server_asks_for_is_waited() -> None:
     assert arrived[1] - arrived[0] >= 0.2
 
 
+def test_refusals_for_the_rate_are_no_attempts() -> None:
+    busy = Failure(429, "Rate limit reached", code="rate_limit_exceeded", retry_after="0")
+    with ScriptedModel(script(*[busy] * 6, "garbage", {"color": "red"})) as model:
+        assert ask(model, max_attempts=2).data == {"color": "red"}
+    assert [r.status for r in model.requests] == [429] * 6 + [200, 200]
+
+
+def test_refusals_for_the_rate_are_not_waited_out_for_ever() -> None:
+    busy = Failure(429, "Rate limit reached", code="rate_limit_exceeded")
+    with (
+        ScriptedModel(script(busy)) as model,
+        pytest.raises(ModelUnavailable, match=r"Rate limit reached.*3 attempts"),
+    ):
+        ask(model, max_attempts=3, max_wait_seconds=0)
+    assert len(model.requests) == 3
+
+
+def test_a_server_that_is_too_busy_is_asked_less_at_once() -> None:
+    """It takes two calls at once and refuses the others; they come one after the other then."""
+    under_way: list[int] = []
+    lock = threading.Lock()
+
+    def answer(messages: Any, schema: Any) -> Any:
+        with lock:
+            if len(under_way) >= 2:
+                return Failure(429, "Too many requests", retry_after="0")
+            under_way.append(1)
+        time.sleep(0.01)
+        with lock:
+            under_way.pop()
+        return {"color": "red"}
+
+    pace = Pace(8)
+    with ScriptedModel(answer) as model:
+        assert len(complete_all(model, 60, pace=pace)) == 60
+    refused = sum(request.status == 429 for request in model.requests)
+    assert 0 < refused < 60
+    assert pace.concurrency < 8
+
+
 def test_a_server_that_never_recovers_is_unavailable() -> None:
     with (
         ScriptedModel(script(Failure(500, "boom"))) as model,
@@ -521,6 +562,8 @@ def test_cost_is_counted_with_the_price_of_the_model_and_its_cached_tokens() -> 
     expected = (fresh * 0.1 + model.usage.cached_tokens * 0.01 + model.usage.output_tokens * 0.5) / 1e6
     assert model.usage.cached_tokens > 2000
     assert chat.spend.cost_usd == pytest.approx(expected)
+    assert chat.spend.cached_tokens == model.usage.cached_tokens
+    assert chat.spend.unpriced_calls == 0
 
 
 def test_usage_is_estimated_where_none_is_reported() -> None:

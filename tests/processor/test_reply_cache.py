@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.processor.test_model_engine import BRIEF, engine, labels, traces, truth
 
-from tracetaxa.analyze.model.budget import BudgetReached
+from tracetaxa.analyze.model.budget import Amount, BudgetReached
 from tracetaxa.errors import StoreUnavailable
 from tracetaxa.llm.prices import cost_usd
 from tracetaxa.protocols import ChatReply, no_progress
@@ -19,17 +20,25 @@ from tracetaxa.store.replies import StoredReplies
 from tracetaxa.testing import OracleModel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tracetaxa.protocols import ReplyCache
     from tracetaxa.store.database import ClickHouse
 
 DAY = 86_400
 SMALL = {"traces_per_call": 4, "digests_per_batch": 10, "max_concurrency": 2}
 
 
-def run(model: OracleModel, cache: Any, stop_after: int | None = None, **options: Any) -> tuple[Any, Spend]:
+def run(
+    model: OracleModel,
+    cache: Callable[[], ReplyCache] | None,
+    stop_after: int | None = None,
+    **options: Any,
+) -> tuple[Any, Spend]:
     """Both passes over 40 traces; ends after so many assigned batches where it is told to."""
 
     async def passes() -> tuple[list[Assignment], Spend]:
-        subject = engine(model, cache=cache, **(SMALL | options))
+        subject = engine(model, cache=cache() if cache else None, **(SMALL | options))
         rows = traces(40)
         result: list[Assignment] = []
         try:
@@ -58,7 +67,7 @@ def undisturbed() -> tuple[dict[str, tuple[str, str]], int]:
 
 
 def test_a_run_made_again_asks_nothing(store: ClickHouse, undisturbed: Any) -> None:
-    cache = StoredReplies(store, DAY)
+    cache = partial(StoredReplies, store, DAY)
     with OracleModel(truth) as model:
         first, paid = run(model, cache)
         calls = model.usage.calls
@@ -70,7 +79,7 @@ def test_a_run_made_again_asks_nothing(store: ClickHouse, undisturbed: Any) -> N
 
 
 def test_a_run_that_was_stopped_pays_only_for_what_is_left(store: ClickHouse, undisturbed: Any) -> None:
-    cache = StoredReplies(store, DAY)
+    cache = partial(StoredReplies, store, DAY)
     with OracleModel(truth) as model:
         for stopped in range(1, 4):
             run(model, cache, stop_after=stopped)
@@ -83,7 +92,7 @@ def test_a_run_that_was_stopped_pays_only_for_what_is_left(store: ClickHouse, un
     "other", [{"identity": "another endpoint"}, {"traces_per_call": 5}], ids=["identity", "request"]
 )
 def test_what_differs_is_asked(store: ClickHouse, other: dict[str, Any]) -> None:
-    cache = StoredReplies(store, DAY)
+    cache = partial(StoredReplies, store, DAY)
     with OracleModel(truth) as model:
         run(model, cache)
         before = model.usage.calls
@@ -102,6 +111,29 @@ def test_old_answers_are_asked_again(store: ClickHouse) -> None:
     assert asyncio.run(StoredReplies(store, 3 * DAY).find("old")) is not None
 
 
+def test_answers_that_come_together_share_an_insert(store: ClickHouse) -> None:
+    class Counting:
+        inserts = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        async def insert(self, table: str, records: Any) -> None:
+            self.inserts += 1
+            await store.insert(table, records)
+
+    async def work() -> list[ChatReply | None]:
+        cache = StoredReplies(counting, DAY)  # type: ignore[arg-type]
+        assert await cache.find("reply 0") is None
+        await asyncio.gather(*(cache.keep(f"reply {i}", replace(reply, text=f"{i}")) for i in range(20)))
+        return [await cache.find(f"reply {i}") for i in range(20)]
+
+    counting, reply = Counting(), ChatReply("", {}, "m", 10, 2, 1)
+    found = asyncio.run(work())
+    assert [answer.text if answer else None for answer in found] == [f"{i}" for i in range(20)]
+    assert counting.inserts == 2  # the first, and all that came while it was at work
+
+
 def test_a_cache_that_fails_costs_calls_and_not_the_run(
     caplog: pytest.LogCaptureFixture, undisturbed: Any
 ) -> None:
@@ -113,7 +145,7 @@ def test_a_cache_that_fails_costs_calls_and_not_the_run(
             raise StoreUnavailable("ClickHouse does not answer now")
 
     with OracleModel(truth) as model:
-        result, spend = run(model, Broken())
+        result, spend = run(model, Broken)
     assert result == undisturbed[0]
     assert spend.cached_calls == 0
     assert [r.message for r in caplog.records].count(
@@ -122,12 +154,12 @@ def test_a_cache_that_fails_costs_calls_and_not_the_run(
 
 
 def test_what_is_known_needs_no_budget(store: ClickHouse, undisturbed: Any) -> None:
-    cache = StoredReplies(store, DAY)
+    cache = partial(StoredReplies, store, DAY)
     price = partial(cost_usd, provider="openai")
     with OracleModel(truth) as model:
         run(model, cache)
-        result, spend = run(model, cache, budget_usd=1e-9, price=price)
+        result, spend = run(model, cache, limit=Amount(usd=1e-9), price=price)
         assert result == undisturbed[0]
         assert spend.calls == 0
         with pytest.raises(BudgetReached):
-            run(model, None, budget_usd=1e-9, price=price)
+            run(model, None, limit=Amount(usd=1e-9), price=price)

@@ -26,6 +26,12 @@ _NO_MODEL = re.compile(
     r"model_not_found|model\b.{0,80}(?:does not exist|not found)|(?:invalid|unknown) model", re.IGNORECASE
 )
 
+_LIMITED = 429
+_CROWDED = (408, _LIMITED, 503, 529)
+"""Statuses that a server with too much to do answers with; 529 is Anthropic's."""
+_NOT_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout")
+"""Errors of the HTTP client from before it sent anything."""
+
 Meaning = Literal["later", "adapt", "refused", "foreign"]
 
 
@@ -37,12 +43,18 @@ class Failure:
     message: str
     parameter: str = ""
     retry_after_seconds: float | None = None
+    crowded: bool = False
+    """The server has too much to do, as far as one can tell."""
+    limited: bool = False
+    """Refused by a rate limit: nothing is wrong with the request, and it was not served."""
+    lost: bool = False
+    """Sent, and no answer came: the server may have worked, and bill it."""
 
 
 def read(error: Exception, *, secret: str = "", timeout_seconds: float = 0.0) -> Failure:
     """Sort a failed call by what to do next; `secret` is left out of the message."""
     if isinstance(error, NotACompletionError):
-        return Failure("foreign", plain(str(error), secret))
+        return Failure("foreign", plain(str(error), secret), lost=True)
     if isinstance(error, ReportedError):
         code = error.body.get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 500
@@ -55,10 +67,11 @@ def read(error: Exception, *, secret: str = "", timeout_seconds: float = 0.0) ->
             error.status_code, message, f"{error.code} {error.type}", str(error.param or ""), wait
         )
     if isinstance(error, TimeoutError | openai.APITimeoutError):
-        return Failure("later", f"no answer within {timeout_seconds:g} s")
+        return Failure("later", f"no answer within {timeout_seconds:g} s", crowded=True, lost=True)
     cause = error.__cause__
+    sent = type(cause).__name__ not in _NOT_SENT
     detail = f" ({type(cause).__name__}: {cause})" if cause is not None else ""
-    return Failure("later", plain(f"{str(error) or type(error).__name__}{detail}", secret))
+    return Failure("later", plain(f"{str(error) or type(error).__name__}{detail}", secret), lost=sent)
 
 
 def _by_status(status: int, message: str, kind: str, parameter: str, wait: float | None) -> Failure:
@@ -69,7 +82,13 @@ def _by_status(status: int, message: str, kind: str, parameter: str, wait: float
     if status == 404 or (status == 400 and _NO_MODEL.search(told)):
         return Failure("refused", f"{message} (HTTP {status}; check the model's name and the base URL)")
     if status in (408, 409, 425, 429) or status >= 500:
-        return Failure("later", f"{message} (HTTP {status})", retry_after_seconds=wait)
+        return Failure(
+            "later",
+            f"{message} (HTTP {status})",
+            retry_after_seconds=wait,
+            crowded=status in _CROWDED,
+            limited=status == _LIMITED,
+        )
     return Failure("adapt", f"{message} (HTTP {status})", parameter=parameter)
 
 

@@ -20,6 +20,8 @@ class ModelPrice(NamedTuple):
 
     input: float
     output: float
+    cached_input: float | None = None
+    """Of input that the provider had in its prompt cache; None: as other input."""
 
 
 class PriceTable(NamedTuple):
@@ -64,8 +66,10 @@ def cost_usd(
     the tokens of one call, not a sum over calls.
     """
     if overrides and model in overrides:
-        input_price, output_price = overrides[model]
-        return (input_tokens * input_price + output_tokens * output_price) / 1e6
+        price = overrides[model]
+        cached = 0 if price.cached_input is None else min(max(cached_tokens, 0), input_tokens)
+        fresh = (input_tokens - cached) * price.input
+        return (fresh + cached * (price.cached_input or 0.0) + output_tokens * price.output) / 1e6
     found = _find(model[:_LONGEST_NAME].strip(), provider[:_LONGEST_NAME].strip().lower())
     if found is None:
         return None

@@ -16,7 +16,7 @@ from tracetaxa.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tracetaxa.protocols import ChatModel, ChatReply, ReplyCache
+    from tracetaxa.protocols import Admit, ChatModel, ChatReply, ReplyCache
     from tracetaxa.records import Spend
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class CachedChat:
         *,
         schema: Mapping[str, Any] | None = None,
         max_tokens: int,
+        admit: Admit | None = None,
     ) -> ChatReply:
         """Tokens of an answer out of the cache are those that it cost when it was given."""
         fingerprint = self._fingerprint(messages, schema)
@@ -59,7 +60,7 @@ class CachedChat:
         if known is not None:
             self.answered += 1
             return known
-        reply = await self._model.complete(messages, schema=schema, max_tokens=max_tokens)
+        reply = await self._model.complete(messages, schema=schema, max_tokens=max_tokens, admit=admit)
         try:
             await self._cache.keep(fingerprint, reply)
         except StoreError as error:
