@@ -91,8 +91,8 @@ class ScriptedModel:
     """Serves `/v1/chat/completions` and `/v1/models`; a context manager. Port 0 unless told otherwise.
 
     `api_key`: another key gets 401. `response_formats`: other types get 400. `refused_parameters`: requests
-    with one of them get 400. `report_usage=False` leaves `usage` out. `requests` holds what came, in the
-    order of the answers, `usage` what was billed.
+    with one of them get 400. `report_usage=False` leaves `usage` out, `tokenizer` counts it. `requests` holds
+    what came, in the order of the answers, `usage` what was billed.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class ScriptedModel:
         response_formats: Sequence[str] = ("json_schema", "json_object"),
         refused_parameters: Sequence[str] = (),
         report_usage: bool = True,
+        tokenizer: Callable[[str], int] = count_tokens,
         port: int = 0,
     ) -> None:
         self.answer = answer
@@ -114,6 +115,7 @@ class ScriptedModel:
         self._response_formats = tuple(response_formats)
         self._refused_parameters = tuple(refused_parameters)
         self._report_usage = report_usage
+        self._tokens_of = tokenizer
         self._port = port
         self._lock = threading.Lock()
         self._prefixes: set[str] = set()
@@ -167,8 +169,8 @@ class ScriptedModel:
     def completion(self, body: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
         """The response body; counts what it costs."""
         text = reply.content if isinstance(reply.content, str) else json.dumps(reply.content)
-        sent = [count_tokens(str(m["content"])) + 4 for m in body["messages"]]
-        output = count_tokens(text)
+        sent = [self._tokens_of(str(m["content"])) + 4 for m in body["messages"]]
+        output = self._tokens_of(text)
         with self._lock:
             cached = self._cached(body["messages"], sent)
             self.usage.calls += 1
@@ -341,10 +343,29 @@ def flaky(
 Truth = Callable[[str], "tuple[str, str] | None"]
 """Digest as the model sees it ("user: …" lines) → names of category and subcategory; None fits nothing."""
 
-_BLOCK = re.compile(r"<<<data (\S+) (\w+)>>>\n(.*?)\n?<<<end \1 \2>>>", re.DOTALL)
-_KIND = re.compile(r"^(k\d+) \(\d+ traces\): (.*)$", re.MULTILINE)
+_PIECE = re.compile(r"<<<data (\S+)>>>\n(.*?)\n?<<<end \1>>>", re.DOTALL)
+_CONTROL = re.compile(r"^control: label this piece (\S+)$", re.MULTILINE)
+_KIND = re.compile(r"^(k\d+) \(\d+ (?:traces|sessions)\): (.*)$", re.MULTILINE)
 _LABEL = re.compile(r'^ *- ([a-z0-9_]+) "([^"]*)":', re.MULTILINE)
 _SEPARATOR = " / "
+
+
+def data_of(messages: Messages) -> str:
+    """The message with the data of a request: examples come before it, and what the client says to an
+    unusable reply after it."""
+    said = [m["content"] for m in messages if m["role"] == "user"]
+    return next(text for text in reversed(said) if "<<<data " in text)
+
+
+def pieces(messages: Messages) -> dict[str, str]:
+    """The pieces of data in a request by their keys, without the control (see `controls`)."""
+    return {key: text for key, text in _PIECE.findall(data_of(messages)) if not _CONTROL.match(text)}
+
+
+def controls(messages: Messages) -> dict[str, str]:
+    """Keys of the pieces that tracetaxa put in itself, with the label that they must get."""
+    found = {key: _CONTROL.match(text) for key, text in _PIECE.findall(data_of(messages))}
+    return {key: match[1] for key, match in found.items() if match}
 
 
 @dataclass(slots=True)
@@ -365,18 +386,19 @@ class Oracle:
         if schema is None:
             return "OK"
         asked = next(iter(schema.get("properties", {})), "")
-        instructions, data = messages[0]["content"], messages[1]["content"]
-        blocks = {key: text for key, _, text in _BLOCK.findall(data)}
+        instructions, told = messages[0]["content"], pieces(messages)
         if asked == "kinds":
-            return {"kinds": self._kinds(blocks)}
+            return {"kinds": self._kinds(told)}
         if asked == "categories":
-            return {"categories": self._groups(blocks["kinds"])}
+            return {"categories": self._groups("\n".join(told.values()))}
         if asked == "labels":
             properties = schema["properties"]["labels"]["items"]["properties"]
             names = list(properties.get("attributes", {}).get("properties", {}))
-            return {"labels": [self._label(key, text, instructions, names) for key, text in blocks.items()]}
+            labels = [self._label(key, text, instructions, names) for key, text in told.items()]
+            labels += [_repeat(key, label, names) for key, label in controls(messages).items()]
+            return {"labels": labels}
         if asked == "quotes":
-            return {"quotes": [{"key": key, "evidence": _first_line(text)} for key, text in blocks.items()]}
+            return {"quotes": [{"key": key, "evidence": _first_line(text)} for key, text in told.items()]}
         raise ValueError(f"the oracle knows tracetaxa's own prompts only, not one that asks for {asked!r}")
 
     def _kinds(self, blocks: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -409,6 +431,13 @@ class Oracle:
             "confidence": self.confidence,
             **({"attributes": {name: values.get(name) for name in attributes}} if attributes else {}),
         }
+
+
+def _repeat(key: str, label: str, attributes: Sequence[str]) -> dict[str, Any]:
+    """The answer that a control asks for."""
+    nothing = {"attributes": dict.fromkeys(attributes)} if attributes else {}
+    said = {"key": key, "evidence": f"label this piece {label}", "reason": "It says so.", "confidence": 1.0}
+    return {**said, "label": label, **nothing}
 
 
 class OracleModel(ScriptedModel):

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 import string
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracetaxa.analyze.fence import block, marker, neutralise
+from tracetaxa.analyze.fence import block, keys, neutralise
 from tracetaxa.analyze.model.evidence import Evidence, find, quotable
 from tracetaxa.records import Digest, DigestLine
 
@@ -128,9 +129,15 @@ def test_neutral_text_stays_so(text: str) -> None:
     assert neutral.isprintable()
 
 
-def test_the_marker_is_the_same_for_the_same_request_only() -> None:
-    assert marker(0, ["a", "b"]) == marker(0, ["a", "b"])
-    assert (
-        len({marker(0, ["a", "b"]), marker(1, ["a", "b"]), marker(0, ["ab"]), marker(0, ["a", "b", ""])}) == 4
-    )
-    assert block("t1", "12", ["user: hi"]) == "<<<data t1 12>>>\nuser: hi\n<<<end t1 12>>>"
+def test_keys_are_the_same_for_the_same_request_only() -> None:
+    assert keys(0, ["a", "b"], 3) == keys(0, ["a", "b"], 3)
+    others = [keys(1, ["a", "b"], 3), keys(0, ["ab"], 3), keys(0, ["a", "b", ""], 3), keys(0, ["a"], 3)]
+    assert len({tuple(k) for k in [keys(0, ["a", "b"], 3), *others]}) == 5
+    assert block("kobetu", ["user: hi"]) == "<<<data kobetu>>>\nuser: hi\n<<<end kobetu>>>"
+
+
+@given(st.integers(0, 2**32), st.lists(st.text()), st.integers(0, 70))
+def test_keys_are_distinct_words(seed: int, contents: list[str], count: int) -> None:
+    found = keys(seed, contents, count)
+    assert len(set(found)) == len(found) == count
+    assert all(re.fullmatch(r"([b-z][aeiou]){3}", key) for key in found)

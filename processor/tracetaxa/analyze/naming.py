@@ -7,6 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tracetaxa.analyze import injection
 from tracetaxa.analyze.fence import neutralise
 from tracetaxa.records import OTHER, Category
 
@@ -54,16 +55,26 @@ def is_catch_all(name: str) -> bool:
     return _CATCH_ALL.fullmatch(name.strip()) is not None
 
 
+def usable(name: str) -> bool:
+    """Whether a clean name can stand in a report: it says something, and only what a category is."""
+    return bool(name) and not is_catch_all(name) and not injection.unfit(name)
+
+
+def usable_description(text: str) -> str:
+    """The text on one plain line; empty when it is no description but speaks to its reader."""
+    return "" if injection.unfit(text) else clean_description(text)
+
+
 def distinct(proposals: Iterable[Named], taken: Iterable[str] = ()) -> list[Named]:
-    """The proposals worth keeping: cleaned, without catch-alls and without names met before, case apart."""
+    """The proposals worth keeping: cleaned, usable, and without names met before, case apart."""
     seen = {_fold(name) for name in taken}
     kept = []
     for proposal in proposals:
         name = clean_name(proposal.name)
-        if not name or is_catch_all(name) or _fold(name) in seen:
+        if not usable(name) or injection.unfit(proposal.name) or _fold(name) in seen:
             continue
         seen.add(_fold(name))
-        kept.append(Named(name, clean_description(proposal.description)))
+        kept.append(Named(name, usable_description(proposal.description)))
     return kept
 
 
@@ -71,11 +82,17 @@ def same_name(one: str, other: str) -> bool:
     return _fold(one) == _fold(other)
 
 
-def identify(names: Sequence[str], used: set[str], parent_id: str = "") -> list[str]:
-    """An id for each name: a slug, below a parent `<parent>__<slug>`; adds them to `used`."""
+def identify(
+    names: Sequence[str], used: set[str], parent_id: str = "", known: Iterable[Category] = ()
+) -> list[str]:
+    """An id for each name: a slug, below a parent `<parent>__<slug>`; adds them to `used`.
+
+    A name that a category of `known` has under the same parent gets that one's id.
+    """
+    earlier = {_fold(c.name): c.category_id for c in known if c.parent_id == parent_id}
     ids = []
     for name in names:
-        stem = f"{parent_id}__{slug(name)}" if parent_id else slug(name)
+        stem = earlier.get(_fold(name)) or (f"{parent_id}__{slug(name)}" if parent_id else slug(name))
         identity, n = stem, 2
         while identity in used:
             identity, n = f"{stem}_{n}", n + 1

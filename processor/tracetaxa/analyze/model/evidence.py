@@ -53,11 +53,15 @@ def find(quote: str, digest: Digest) -> Evidence | None:
 
 
 def _find(wanted: str, digest: Digest) -> Evidence | None:
+    lines = [(neutralise(line.text), line) for line in digest.lines if line.kind in QUOTABLE]
+    exact = " ".join(wanted.split())
+    # Most quotes are copied to the letter, and then no pattern needs to be made.
+    if len(exact) >= MIN_CHARS:
+        for text, line in lines:
+            if exact in text:
+                return Evidence(exact, line.span_id)
     pattern = re.compile(r"\s+".join(_word(word) for word in wanted.split()), re.IGNORECASE)
-    for line in digest.lines:
-        if line.kind not in QUOTABLE:
-            continue
-        text = neutralise(line.text)
+    for text, line in lines:
         match = pattern.search(text)
         if match and (len(match[0]) >= MIN_CHARS or len(match[0]) >= len(text.strip(_QUOTES + ". "))):
             return Evidence(match[0], line.span_id)

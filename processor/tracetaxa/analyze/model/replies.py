@@ -7,9 +7,11 @@ additional, no bounds on numbers or lengths. Those are checked here.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tracetaxa.analyze import injection
 from tracetaxa.analyze.fence import neutralise
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _REASON_CHARS = 300
 _VALUE_CHARS = 200
+_MARKUP = re.compile(r"[<>]+")
 
 Schema = dict[str, Any]
 
@@ -43,7 +46,7 @@ PROPOSED = _list_of("kinds", _object(name=_TEXT, description=_TEXT, members=_KEY
 """Pass 1, a batch: kinds with the keys of their traces."""
 
 GROUPED = _list_of("categories", _object(name=_TEXT, description=_TEXT, kinds=_KEYS))
-"""Pass 1, merging and dividing: categories with the keys of their kinds."""
+"""Pass 1, merging, reviewing and dividing: categories with the keys of their kinds."""
 
 QUOTED = _list_of("quotes", _object(key=_TEXT, evidence=_TEXT))
 """Pass 2, a second look for evidence."""
@@ -80,21 +83,23 @@ class Verdict:
     attributes: Mapping[str, str]
 
 
-def verdicts(reply: Any, keys: Sequence[str]) -> dict[str, Verdict]:
-    """Verdicts by key. Keys that nobody asked about are dropped.
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    by_key: Mapping[str, Verdict]
+    """Of the keys that were asked about; the first entry of each."""
+    disputed: bool
+    """Some key has entries that contradict each other: a piece may have made the model write a second one."""
 
-    Entries that contradict each other about one key are dropped too: a trace that makes the model write
-    entries for its neighbours must not win over theirs.
-    """
+
+def verdicts(reply: Any, keys: Sequence[str]) -> Verdicts:
+    """What a reply says of these keys. Keys that nobody asked about are dropped."""
     found: dict[str, Verdict] = {}
-    disputed = set()
+    disputed = False
     for entry in reply["labels"]:
-        key = entry["key"].strip()
-        verdict = _verdict(entry)
-        if key in found and found[key].label != verdict.label:
-            disputed.add(key)
+        key, verdict = entry["key"].strip(), _verdict(entry)
+        disputed |= key in keys and key in found and found[key].label != verdict.label
         found.setdefault(key, verdict)
-    return {key: found[key] for key in keys if key in found and key not in disputed}
+    return Verdicts({key: found[key] for key in keys if key in found}, disputed)
 
 
 def quotes(reply: Any) -> dict[str, str]:
@@ -110,10 +115,15 @@ def _verdict(entry: Mapping[str, Any]) -> Verdict:
     return Verdict(
         label=entry["label"],
         confidence=_confidence(entry["confidence"]),
-        reason=neutralise(entry["reason"])[:_REASON_CHARS],
+        reason=_reason(entry["reason"]),
         quote=entry["evidence"],
         attributes={name: _text(value) for name, value in values.items() if value is not None},
     )
+
+
+def _reason(text: str) -> str:
+    """In the model's own words, which a trace may have put into its mouth: then none."""
+    return "" if injection.unfit(text) else _one_line(text)[:_REASON_CHARS]
 
 
 def _confidence(value: float) -> float:
@@ -128,4 +138,8 @@ def _text(value: bool | float | str) -> str:
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return neutralise(str(value))[:_VALUE_CHARS]
+    return _one_line(str(value))[:_VALUE_CHARS]
+
+
+def _one_line(text: str) -> str:
+    return neutralise(_MARKUP.sub(" ", neutralise(text)))
