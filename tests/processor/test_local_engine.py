@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +17,14 @@ import pytest
 
 pytest.importorskip("sklearn", reason="the [local] extra is not installed")
 
-from bench.quality_local import CLINC, agreement, clinc, engine, planned
+from bench.quality import Agreement
+from bench.quality_cases import CLINC, Case, clinc_skewed, demo
 from threadpoolctl import threadpool_limits
 
 from tracetaxa.analyze.local import engine as local_engine
 from tracetaxa.analyze.local.engine import LocalEngine
 from tracetaxa.analyze.local.learner import ABOUT_OUTCOMES, ABOUT_REQUESTS, LocalModel
 from tracetaxa.analyze.local.represent import Document, parts_of
-from tracetaxa.demo.shop import shop_traffic
 from tracetaxa.errors import EngineUnavailable, RunFailed
 from tracetaxa.llm.embed import MiniLM, WordStatistics
 from tracetaxa.records import OTHER, Assignment, Brief, Category, Taxonomy, TraceRow
@@ -439,6 +440,17 @@ def test_questions_about_failures_weigh_outcomes() -> None:
         assert model._weights == weights
 
 
+def test_nothing_is_quoted_where_that_is_not_wanted() -> None:
+    rows, _ = traffic(60)
+    model = LocalModel(WordStatistics())
+    model.embed(model.load([Document(*local_engine._plain(row)) for row in rows]))
+    quoting, not_quoting = (model.discover(replace(BRIEF, verbatim=wanted)) for wanted in (True, False))
+    kinds = [[c for c in t.categories if c.category_id != OTHER] for t in (quoting, not_quoting)]
+    assert all("for example" in c.description for c in kinds[0])
+    assert all("for example" not in c.description and c.name and c.description for c in kinds[1])
+    assert len(kinds[0]) == len(kinds[1])
+
+
 def test_parts_of_a_trace() -> None:
     lines = [
         ("user", "Hi! Where is my parcel? It is order 1234."),
@@ -473,18 +485,32 @@ def minilm() -> MiniLM:
     return MiniLM(threads=1)
 
 
+def agreement(truth: Sequence[str], found: Sequence[str]) -> float:
+    return Agreement.of(truth, found).ami
+
+
+def found_again(case: Case, model: LocalModel) -> tuple[float, float]:
+    """Agreement at both levels."""
+    documents = [Document(*local_engine._plain(row)) for row in case.rows]
+    model.embed(model.load(documents))
+    model.discover(Brief("bench", "What do users ask for?", max_subcategories=case.max_subcategories))
+    verdicts = model.assign(documents)
+    subs = [f"{v.category_id}/{v.subcategory_id}" for v in verdicts]
+    return agreement(case.kinds, [v.category_id for v in verdicts]), agreement(case.subkinds, subs)
+
+
 def test_finds_the_planted_behaviours(minilm: MiniLM) -> None:
-    case = planned("demo", list(shop_traffic(200, seed=0).traces()))
-    _, top, sub = engine(case, LocalModel(minilm), seed=0)
+    case = demo(200, seed=0)
+    top, sub = found_again(case, LocalModel(minilm))
     assert top > 0.75
     assert sub > 0.65
-    _, words, _ = engine(case, LocalModel(WordStatistics()), seed=0)
+    words, _ = found_again(case, LocalModel(WordStatistics()))
     assert words > 0.5
 
 
 def test_finds_the_domains_of_real_requests(minilm: MiniLM) -> None:
     if not (DATA / CLINC).is_dir():
         pytest.skip(f"no {CLINC} in ../shared/data")
-    _, top, sub = engine(clinc(DATA, seed=0, requests=400), LocalModel(minilm), seed=0)
+    top, sub = found_again(clinc_skewed(DATA, seed=0, requests=400), LocalModel(minilm))
     assert top > 0.4
     assert sub > 0.6

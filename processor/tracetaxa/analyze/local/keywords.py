@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 Term = tuple[str, ...]
-"""Stems of one word or of two adjacent ones."""
+"""Stems of one word, or of two that stand near each other, in the order of the alphabet."""
 
 QUOTE_CHARS = 160
 _EXAMPLE_CHARS = 140
 _MIN_SHARE = 0.02
+_FAR_LESS = 0.75
 _FLOOR = 0.02
 """Share that a term is assumed to have everywhere: keeps rare words from looking telling."""
 _TALK = """
@@ -40,6 +41,14 @@ _TALK = """
     agent customer customers people unfortunately afraid
 """
 """Common in requests of any kind, beside the usual stop words."""
+_GAP = 2
+"""Words that may stand between the two of a pair: "declined" and "card" in "declined my new card"."""
+_DETERMINERS = frozenset(["a", "an", "the", "my", "your", "our", "his", "her", "its", "their", "this", "new"])
+"""Left out between the words of a pair: names need no "my"."""
+_CONNECTORS = _DETERMINERS | frozenset(
+    ["of", "to", "for", "in", "on", "from", "with", "without", "at", "by", "was", "is", "not", "never", "be"]
+)
+"""What may stand between them; other words begin another thought."""
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _NOT_DONE = re.compile(
     r"\b(?:unfortunately|unable|afraid|impossible|failed|rejected|denied|cannot|can['’]?t|couldn['’]?t|"
@@ -79,21 +88,33 @@ def stem(word: str) -> str:
 
 @lru_cache(maxsize=50_000)
 def terms(text: str) -> tuple[tuple[Term, str], ...]:
-    """Every telling word and pair of adjacent telling words, with the words as they stand in `text`."""
+    """Every telling word, and pairs of them with at most `_GAP` other words in between, as they are written.
+
+    "I lost my luggage" has "lost", "luggage" and "lost luggage"; "the meaning of life" has "meaning of life".
+    """
     found: list[tuple[Term, str]] = []
-    before: tuple[str, int] | None = None
+    before: str | None = None
+    between: list[str] = []
+    end = 0
     for match in _WORD.finditer(text):
         word = match[0]
+        # Near means that nothing but spaces and words lies between.
+        if text[end : match.start()] != " ":
+            before = None
+        end = match.end()
         plain = word.casefold().replace("’", "'")
         if len(plain) < 2 or "'" in plain or plain in _stop_words():
+            between.append(plain)
+            if len(between) > _GAP or plain not in _CONNECTORS:
+                before = None
             continue
         found.append(((stem(word),), word))
-        # Adjacent means that nothing but a space lies between.
-        if before is not None and text[before[1] : match.start()] == " ":
-            pair = (stem(before[0]), stem(word))
-            if pair[0] != pair[1]:
-                found.append((pair, f"{before[0]} {word}"))
-        before = (word, match.end())
+        if before is not None:
+            pair = tuple(sorted((stem(before), stem(word))))
+            joined = [w for w in between if w not in _DETERMINERS]
+            if pair[0] != pair[1] and len(joined) <= 1:
+                found.append((pair, " ".join((before, *joined, word))))
+        before, between = word, []
     return tuple(found)
 
 
@@ -148,6 +169,16 @@ class Vocabulary:
 
     def ranked(self, group: int, most: int = 12) -> list[str]:
         """The group's most telling terms as people write them, best first, no word twice."""
+        return [self._written(term) for term in self._chosen(group, most)]
+
+    def says_enough(self, group: int) -> bool:
+        """Whether the most telling term is a pair, and the next one says far less."""
+        chosen, scores = self._chosen(group, 2), self._scores[group]
+        if not chosen or len(chosen[0]) < 2:
+            return False
+        return len(chosen) < 2 or scores[chosen[1]] < _FAR_LESS * scores[chosen[0]]
+
+    def _chosen(self, group: int, most: int) -> list[Term]:
         scores = self._scores[group]
         ranked = sorted(scores, key=lambda term: (-scores[term], term))
         chosen: list[Term] = []
@@ -162,7 +193,7 @@ class Vocabulary:
             chosen.append(longer[0] if longer else term)
             if len(chosen) == most:
                 break
-        return [self._written(term) for term in chosen]
+        return chosen
 
     def _written(self, term: Term) -> str:
         forms: Counter[str] = Counter()
@@ -178,7 +209,7 @@ def name_groups(
     marks: Mapping[int, str],
     taken: Iterable[str] = (),
 ) -> list[str]:
-    """A distinct name for every group: its two best terms, then its mark in brackets.
+    """A distinct name for every group: its two best terms, or a pair that says it all; its mark in brackets.
 
     A group without telling terms is called by the first words of its example.
     """
@@ -187,6 +218,8 @@ def name_groups(
     for group in groups:
         ranked = vocabulary.ranked(group)
         choices = [f"{ranked[0]}, {second}" for second in ranked[1:]] or ranked[:1]
+        if vocabulary.says_enough(group):
+            choices.insert(0, ranked[0])
         choices.append(" ".join(_WORD.findall(examples[group])[:4]) or "group")
         choices += [f"{choices[-1]} {number}" for number in range(2, len(used) + 3)]
         mark = f" ({marks[group]})" if group in marks else ""

@@ -10,6 +10,8 @@ import numpy as np
 
 from tracetaxa.analyze.local import keywords
 from tracetaxa.analyze.local.cluster import (
+    SUBCATEGORIES,
+    Clustering,
     Matrix,
     Neighbourhood,
     Reach,
@@ -37,7 +39,7 @@ WITHIN_CATEGORY: Weights = (1.0, 1.0, 1.0)
 _WORDS: Mapping[Weights, Weights] = {
     ABOUT_REQUESTS: (1.0, 0.3, 0.1),
     ABOUT_OUTCOMES: (0.3, 1.0, 1.0),
-    WITHIN_CATEGORY: (0.5, 1.0, 0.3),
+    WITHIN_CATEGORY: (1.0, 0.7, 0.2),
 }
 """How much the words of each view count in names: what tells categories apart is not what names them best."""
 _OUTCOME_WORDS = re.compile(
@@ -49,7 +51,7 @@ _OUTCOME_WORDS = re.compile(
 
 _SMALLEST = 3
 _SMALLEST_SHARE = 0.01
-_SMALLEST_SUB_SHARE = 0.05
+_SMALLEST_SUB_SHARE = 0.02
 _SUB_SILHOUETTE = 0.05
 """Subcategories that are less apart than this are not worth a name."""
 _PREDEFINED, _ADOPTED = 0.5, 0.1
@@ -106,9 +108,11 @@ class LocalModel:
             labels = self._described(brief.predefined, groups, _PREDEFINED)
             labels[~near] = -1
         rest = np.flatnonzero(near & (labels < 0))
+        steadiness = np.ones(len(points))
         if len(rest) and brief.max_categories > given:
-            found, _ = clusters(points[rest], brief.max_categories - given, brief.seed)
-            found, _ = Neighbourhood(points[rest], found).vote(points[rest], np.arange(len(rest)))
+            made = clusters(points[rest], brief.max_categories - given, brief.seed)
+            steadiness[rest] = made.steadiness
+            found = _settled(points[rest], made)
             labels[rest] = renumbered(found, _smallest(len(points), _SMALLEST_SHARE), given)
         groups_found = max(given, int(labels.max()) + 1)
         vocabulary = self._wording.vocabulary(labels, groups_found, _WORDS[self._weights])
@@ -117,7 +121,8 @@ class LocalModel:
             labels, vocabulary, range(given, groups_found), brief.predefined, used
         )
         top = (*brief.predefined, *named)
-        self._top = Level.of(top, self._weights, space, points, labels, np.flatnonzero(near), vocabulary)
+        voters = np.flatnonzero(near)
+        self._top = Level.of(top, self._weights, space, points, labels, voters, vocabulary, steadiness)
         if brief.levels > 1 and brief.max_subcategories > 1:
             for label, category in enumerate(top):
                 self._divide(category, np.flatnonzero(labels == label), brief, used)
@@ -131,11 +136,10 @@ class LocalModel:
             return
         space = Space.fit(self._views.take(rows).joined(WITHIN_CATEGORY), brief.seed)
         points = space.place(self._views.joined(WITHIN_CATEGORY))
-        found, apart = clusters(points[rows], brief.max_subcategories, brief.seed)
-        found, _ = Neighbourhood(points[rows], found).vote(points[rows], np.arange(len(rows)))
+        made = clusters(points[rows], brief.max_subcategories, brief.seed, SUBCATEGORIES)
         labels = np.full(len(self._parts), -1)
-        labels[rows] = renumbered(found, smallest, 0)
-        if apart < _SUB_SILHOUETTE or labels.max() < 1:
+        labels[rows] = renumbered(_settled(points[rows], made), smallest, 0)
+        if made.silhouette < _SUB_SILHOUETTE or labels.max() < 1:
             return
         vocabulary = self._wording.vocabulary(labels, int(labels.max()) + 1, _WORDS[WITHIN_CATEGORY])
         named = self._wording.subcategories(labels, vocabulary, category, used)
@@ -177,7 +181,7 @@ class LocalModel:
         representation = Representation(self._texts.vectors)
         self._views = representation.fit(self._parts)
         self._representation = representation
-        self._wording = Wording(self._documents, self._parts, representation)
+        self._wording = Wording(self._documents, self._parts, representation, verbatim=brief.verbatim)
         self._weights = ABOUT_OUTCOMES if _OUTCOME_WORDS.search(brief.instructions) else ABOUT_REQUESTS
         vectors = self._views.joined(self._weights)
         self._reach = Reach.fit(vectors)
@@ -282,6 +286,12 @@ class LocalModel:
             evidence=evidence,
             evidence_span_id=span_id,
         )
+
+
+def _settled(points: Matrix, made: Clustering) -> Matrix:
+    """Labels after each point went with most of its neighbours."""
+    neighbourhood = Neighbourhood(points, made.labels, made.steadiness)
+    return neighbourhood.vote(points, np.arange(len(points)))[0]
 
 
 def _told(category: Category) -> str:

@@ -45,12 +45,15 @@ class Level:
         labels: Matrix,
         voters: Matrix,
         vocabulary: Vocabulary,
+        steadiness: Matrix | None = None,
     ) -> Level:
-        """`points` are the whole sample's places in `space`."""
+        """`points` are the whole sample's places in `space`, `steadiness` is of each; None: not known."""
         none = len(categories)
         votes = np.where(labels[voters] < 0, none, labels[voters])
         scores = tuple(vocabulary.scores(label) for label in range(none))
-        return cls(categories, weights, space, labels, voters, Neighbourhood(points[voters], votes), scores)
+        steady = np.ones(len(voters)) if steadiness is None else steadiness[voters]
+        neighbourhood = Neighbourhood(points[voters], votes, steady)
+        return cls(categories, weights, space, labels, voters, neighbourhood, scores)
 
     def vote(self, views: Views, sampled: Matrix) -> tuple[Matrix, Matrix]:
         """Label and confidence of each trace; `sampled` is its row in the sample, or -1."""

@@ -28,8 +28,15 @@ class Wording:
     """What the traces of a sample say; a row is a trace's number in it."""
 
     def __init__(
-        self, documents: Sequence[Document], parts: Sequence[Parts], representation: Representation
+        self,
+        documents: Sequence[Document],
+        parts: Sequence[Parts],
+        representation: Representation,
+        *,
+        verbatim: bool = True,
     ) -> None:
+        """Without `verbatim` nothing is quoted: names and descriptions are of words that several share."""
+        self._verbatim = verbatim
         self._documents = documents
         self._telling = {
             name: _by_trace([getattr(p, name) for p in parts], name, representation) for name in VIEWS[:2]
@@ -103,6 +110,8 @@ class Wording:
 
     def _example(self, rows: Matrix, scores: Mapping[Term, float]) -> str:
         best, example = -1.0, ""
+        if not self._verbatim:
+            return ""
         for row in rows[:: len(rows) // _EXAMPLES + 1].tolist():
             said = [*self._telling["request"][row], *self._telling["answer"][row]] or self._telling["action"][
                 row
