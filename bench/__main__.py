@@ -20,7 +20,7 @@ DATA = ROOT.parent / "shared" / "data"
 def main(context: click.Context) -> None:
     """Benchmarks. Without a name all of them run."""
     if context.invoked_subcommand is None:
-        for command in (dialects, digests, assembly):
+        for command in (dialects, digests, cost, assembly):
             click.echo(f"\n{command.name}")
             context.invoke(command)
 
@@ -107,6 +107,87 @@ def assembly(traces: int, rounds: int, directory: Path | None) -> None:
         result = bench.bench(directory or Path(scratch) / "store", traces, rounds)
     click.echo(bench.report(result))
     save("assembly", result)
+
+
+@main.command()
+@data_option
+@click.option("--engine", type=click.Choice(["local", "openai"]), default="local", show_default=True)
+@click.option("--base-url", metavar="URL", help="An OpenAI-compatible endpoint; the key is OPENAI_API_KEY.")
+@click.option("--model", metavar="NAME", help="For both passes.")
+@click.option("--effort", default="none", show_default=True, help="Its reasoning effort.")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option(
+    "--first-seed",
+    type=click.IntRange(min=0),
+    default=100,
+    show_default=True,
+    help="Thresholds of the local engine were chosen on seeds below 100.",
+)
+@click.option("--traces", type=click.IntRange(min=50), default=2000, show_default=True, help="Of a case.")
+@click.option(
+    "--case", "chosen", multiple=True, type=click.Choice(["flat", "two-level", "skewed", "tau", "demo"])
+)
+@click.option("--words", is_flag=True, help="With word statistics in the place of the sentence model.")
+@click.option("--baselines/--no-baselines", default=True, show_default=True)
+def quality(
+    data: Path,
+    engine: str,
+    base_url: str | None,
+    model: str | None,
+    effort: str,
+    seeds: int,
+    first_seed: int,
+    traces: int,
+    chosen: tuple[str, ...],
+    words: bool,
+    baselines: bool,
+) -> None:
+    """How well an engine finds kinds that are known, beside baselines."""
+    from bench import quality as bench
+    from bench.quality_engines import cases, engine_maker
+
+    make, name = engine_maker(engine, base_url, model, effort, words)
+    wanted = cases(data, chosen, range(first_seed, first_seed + seeds), traces, click.echo)
+    result = bench.bench(
+        wanted, make, words=words, with_baselines=baselines, repeat=engine == "local", tell=click.echo
+    )
+    result = {"engine": name, "first_seed": first_seed, "seeds": seeds} | result
+    click.echo(bench.report(result))
+    save(f"quality_{engine}{'_words' if words else ''}", result)
+
+
+@main.command()
+@data_option
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+def redaction(data: Path, rounds: int) -> None:
+    """What redaction costs."""
+    from bench import redaction as bench
+    from bench.loaders import available
+
+    if not available(data):
+        click.echo(f"skipped: the real runs are not in {data}")
+        return
+    result = bench.bench(data, rounds)
+    click.echo(bench.report(result))
+    save("redaction", result)
+
+
+@main.command()
+@data_option
+@click.option(
+    "--traces", type=click.IntRange(min=0, max=10_000), default=2000, show_default=True, help="For overhead."
+)
+def cost(data: Path, traces: int) -> None:
+    """What a run by models costs beside its quote, and what tracetaxa adds to their time."""
+    from bench import cost as bench
+    from bench.loaders import available
+
+    if not available(data):
+        click.echo(f"skipped: the real runs are not in {data}")
+        return
+    result = bench.bench(data, traces)
+    click.echo(bench.report(result))
+    save("cost", result)
 
 
 def save(name: str, result: dict[str, Any]) -> None:

@@ -19,9 +19,10 @@ from tracetaxa.assemble.feedback import load_feedback, load_session_feedback
 from tracetaxa.config import parse_analysis
 from tracetaxa.errors import ConfigError, MalformedRequest, NotFound, StoreUnavailable, TracetaxaError
 from tracetaxa.feedback import FeedbackInvalid, items_of, parse_feedback
-from tracetaxa.jobs import RunRequest, parse_time, result_json, run_request
-from tracetaxa.records import Feedback, ReportRow, RunRow
+from tracetaxa.jobs import RunRequest, parse_time, quote_json, result_json
+from tracetaxa.records import Feedback, ReportRow, RunRow, Standing
 from tracetaxa.report.html import content_security_policy, render_html, render_index
+from tracetaxa.schedule.history import run_history
 from tracetaxa.web import Guarded
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from tracetaxa.config import Config
-    from tracetaxa.jobs import StillOpen
+    from tracetaxa.schedule.runs import Runs
     from tracetaxa.store.database import ClickHouse
 
 log = logging.getLogger(__name__)
@@ -50,17 +51,18 @@ def create_api(
     config: Config,
     db: ClickHouse,
     status: Callable[[], Awaitable[dict[str, Any]]],
-    still_open: StillOpen,
+    runs: Runs,
     token: str | None,
 ) -> ASGIApp:
-    """`status` answers /v1/status; `still_open` counts what no analysis can see yet."""
-    api = _Api(config, db, status, still_open)
+    """`status` answers /v1/status; analyses start from `runs`."""
+    api = _Api(config, db, status, runs)
     routes = [
         Route("/", api.index),
         Route("/reports/{run_id}", api.report_page),
         Route("/v1/status", api.status),
         Route("/v1/runs", api.list_runs, methods=["GET"]),
         Route("/v1/runs", api.start_run, methods=["POST"]),
+        Route("/v1/quotes", api.quote, methods=["POST"]),
         Route("/v1/runs/{run_id}", api.run),
         Route("/v1/runs/{run_id}/report", api.report),
         Route("/v1/feedback", api.feedback, methods=["GET"]),
@@ -76,17 +78,16 @@ class _Api:
         config: Config,
         db: ClickHouse,
         status: Callable[[], Awaitable[dict[str, Any]]],
-        still_open: StillOpen,
+        runs: Runs,
     ) -> None:
         self._config = config
         self._db = db
         self._status = status
-        self._still_open = still_open
-        self._one_run_at_a_time = asyncio.Lock()
+        self._runs = runs
 
     async def index(self, request: Request) -> Response:
-        runs = await self._db.records("runs", RunRow, analysis="", limit=RUNS_LISTED)
-        return HTMLResponse(render_index([result_json(run) for run in runs]), headers=_PAGE_HEADERS)
+        runs = await run_history(self._db, "", RUNS_LISTED)
+        return HTMLResponse(render_index(runs), headers=_PAGE_HEADERS)
 
     async def report_page(self, request: Request) -> Response:
         page = await asyncio.to_thread(render_html, await self._document(request))
@@ -97,8 +98,7 @@ class _Api:
 
     async def list_runs(self, request: Request) -> Response:
         analysis = request.query_params.get("analysis", "")
-        runs = await self._db.records("runs", RunRow, analysis=analysis, limit=RUNS_LISTED)
-        return JSONResponse({"runs": [result_json(run) for run in runs]})
+        return JSONResponse({"runs": await run_history(self._db, analysis, RUNS_LISTED)})
 
     async def run(self, request: Request) -> Response:
         run_id = request.path_params["run_id"]
@@ -161,6 +161,11 @@ class _Api:
             status_code=200 if not refused else 207 if accepted else 400,
         )
 
+    async def quote(self, request: Request) -> Response:
+        """What the run that the request asks for would cost. Writes nothing, calls no model."""
+        wanted = await _run_request(request)
+        return JSONResponse(quote_json(await self._runs.quote(wanted)))
+
     async def start_run(self, request: Request) -> Response:
         """Run an analysis. Answers lines of JSON: progress, then `{"result": …}` or `{"error": …}`.
 
@@ -173,15 +178,13 @@ class _Api:
     async def _run_lines(self, wanted: RunRequest) -> AsyncIterator[str]:
         lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
-        def progress(stage: str, done: int, total: int) -> None:
-            lines.put_nowait({"stage": stage, "done": done, "total": total})
+        def progress(stage: str, done: int, total: int, standing: Standing | None = None) -> None:
+            told = asdict(standing) if standing is not None else None
+            lines.put_nowait({"stage": stage, "done": done, "total": total, "standing": told})
 
         async def work() -> None:
             try:
-                async with self._one_run_at_a_time:
-                    run = await run_request(
-                        self._config, self._db, wanted, still_open=self._still_open, progress=progress
-                    )
+                run = await self._runs.run(wanted, progress)
                 lines.put_nowait({"result": result_json(run)})
             except TracetaxaError as error:
                 lines.put_nowait({"error": str(error), "exit_code": error.exit_code})
@@ -211,9 +214,10 @@ _RUN_FIELDS = {
     "engine": str,
     "sample_size": int,
     "seed": int,
+    "stability": bool,
     "definition": dict,
 }
-_KIND_NAMES = {str: "text", int: "a whole number", dict: "an object"}
+_KIND_NAMES = {str: "text", int: "a whole number", bool: "true or false", dict: "an object"}
 
 
 async def _json_body(request: Request) -> Any:
@@ -242,7 +246,7 @@ async def _run_request(request: Request) -> RunRequest:
         kind = _RUN_FIELDS.get(name)
         if kind is None:
             raise ConfigError(f"unknown field {name!r}; known: {', '.join(_RUN_FIELDS)}")
-        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        if value is not None and type(value) is not kind:
             raise ConfigError(f"{name} must be {_KIND_NAMES[kind]}")
     definition = values.get("definition")
     return RunRequest(
@@ -254,6 +258,7 @@ async def _run_request(request: Request) -> RunRequest:
         engine=values.get("engine"),
         sample_size=values.get("sample_size"),
         seed=values.get("seed"),
+        stability=values.get("stability"),
         definition=None if definition is None else parse_analysis(definition | {"name": values["analysis"]}),
     )
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
+from cronsim import CronSim, CronSimError
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -23,12 +26,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tracetaxa.analyze.audit import AuditPlan
+from tracetaxa.analyze.patterns import KINDS
 from tracetaxa.analyze.plan import SamplePlan
+from tracetaxa.analyze.redact import CustomPattern
 from tracetaxa.errors import ConfigError
 from tracetaxa.records import OTHER, AttributeSpec, Brief, Category
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 """Names of analyses, categories' ids and attributes: they become parts of span attribute names."""
@@ -70,12 +76,55 @@ def _header_name(text: str) -> str:
     return name
 
 
+def _cron(text: str) -> str:
+    try:
+        # Only the five fields of cron: the library also takes seconds before them.
+        if len(text.split()) != 5:
+            raise CronSimError("five fields are needed")
+        next(CronSim(text, datetime(2000, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        raise ValueError(
+            f"{text!r} is not a cron expression such as '0 3 * * *' (minute, hour, day of month, month, "
+            f"day of week): {str(error).lower()}"
+        ) from error
+    except StopIteration:
+        raise ValueError(f"{text!r} names a time that never comes") from None
+    return text
+
+
+def _time_zone(text: str) -> str:
+    try:
+        if text != "UTC":  # which needs no time zone database
+            ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{text!r} is not a time zone that this machine knows, such as UTC or Europe/Berlin "
+            "(a machine without a time zone database needs the package tzdata)"
+        ) from error
+    return text
+
+
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 Duration = Annotated[str, AfterValidator(_duration)]
+CronExpression = Annotated[str, AfterValidator(_cron)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Effort = Literal["default", "none", "minimal", "low", "medium", "high"]
 Positive = Annotated[float, Field(gt=0)]
+
+
+class Misplaced(ValueError):
+    """A mistake that is seen from above: `at` is where it is, from the section that sees it."""
+
+    def __init__(self, message: str, *at: str | int) -> None:
+        super().__init__(message)
+        self.at = at
+
+
+def _second_of_two(names: Sequence[str]) -> int | None:
+    """Where the first name stands that stood before."""
+    return next((index for index, name in enumerate(names) if name in names[:index]), None)
 
 
 class Section(BaseModel):
@@ -168,6 +217,9 @@ class ReceiverConfig(Section):
     """How long a request may wait for others to share its insert; more means fewer, larger inserts."""
     max_batch_spans: int = Field(default=20_000, ge=1)
     """A group of requests is committed early when it holds this many spans."""
+    max_writes: int = Field(default=2, ge=1, le=64)
+    """Groups of spans that may be written at the same time; each but one is full. More uses more cores and
+    memory."""
     max_in_flight_mib: int = Field(default=256, ge=1)
     """Request bytes that may wait for their commit; beyond it senders are told to come back."""
     max_concurrent_requests: int = Field(default=1024, ge=1)
@@ -218,6 +270,8 @@ class ModelPrice(Section):
     """US dollars per million input tokens."""
     output: float = Field(ge=0)
     """US dollars per million output tokens."""
+    cached_input: float | None = Field(default=None, ge=0)
+    """US dollars per million input tokens out of the provider's prompt cache; as `input` when unset."""
 
 
 class LlmConfig(Section):
@@ -234,9 +288,15 @@ class LlmConfig(Section):
     assignment_effort: Effort = "none"
     """Its reasoning effort."""
     max_concurrency: int = Field(default=8, ge=1)
-    """Model calls under way at once."""
+    """Model calls under way at once; fewer while the provider refuses some for their rate, or is slow."""
+    requests_per_minute: Positive | None = None
+    """Each model gets no more requests than this; unset: as many as it takes."""
+    tokens_per_minute: Positive | None = None
+    """Each model gets no more input tokens than this."""
     max_attempts: int = Field(default=4, ge=1)
-    """Tries for one answer before its traces are given up."""
+    """Tries for one answer before its traces are given up; a refusal for the rate is none."""
+    max_wait_seconds: float = Field(default=300.0, ge=0)
+    """For an answer, refusals for the rate are waited out this long; then they count as tries."""
     timeout_seconds: Positive = 120.0
     """One model call may take this long."""
     traces_per_call: int = Field(default=8, ge=1, le=64)
@@ -245,6 +305,10 @@ class LlmConfig(Section):
     """Digests in one discovery request."""
     discovery_traces: int = Field(default=500, ge=10)
     """Traces of the sample that the taxonomy is made from; all of the sample is assigned."""
+    max_data_tokens: int = Field(default=32_000, ge=500)
+    """Most tokens of trace text in one request, roughly; less for a model with a small context."""
+    few_shot: int = Field(default=10, ge=0)
+    """Labelled traces, at most one a category, that each assignment request begins with; 0 for none."""
     max_output_tokens: int = Field(default=4096, ge=64)
     """Longest answer asked for."""
     cache_days: float = Field(default=30, ge=0)
@@ -254,30 +318,98 @@ class LlmConfig(Section):
     """Prices by model name, over the built-in table."""
 
 
-def _switch(value: Any) -> Any:
+def _redaction(value: Any) -> Any:
     """YAML reads a bare on as true."""
-    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, str) and value not in ("auto", "on", "off"):
+        value = [kind.strip() for kind in value.split(",")]
+    for kind in value if isinstance(value, list | tuple) else ():
+        if kind not in KINDS:
+            raise ValueError(f"auto, on, off, or a list of kinds; {_unknown(str(kind), list(KINDS), 'kind')}")
+    return tuple(value) if isinstance(value, list) else value
+
+
+class PatternConfig(Section):
+    name: Name
+    """What it finds; `[name]` stands there afterwards."""
+    regex: str = Field(min_length=1, max_length=1000)
+    """A regular expression in RE2's syntax: no look-around, no back-references; `(?i)` ignores case."""
+    replacement: str = Field(default="", max_length=100)
+    """What stands there afterwards instead of `[name]`."""
+
+    @model_validator(mode="after")
+    def _compiles(self) -> Self:
+        try:
+            CustomPattern(self.name, self.regex).compile()
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class PrivacyConfig(Section):
-    redact: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
-    """Replace e-mail addresses, phone and card numbers and keys before a model or a report sees them;
-    `auto` is on unless the engine runs on this machine."""
+    redact: Annotated[str | tuple[str, ...], BeforeValidator(_redaction)] = "auto"
+    """What is replaced before a model or a report sees it. `on`: e-mail addresses, phone, card, social
+    security and account numbers, keys, tokens, passwords and public IP addresses, and what `patterns` and
+    `hook` find. `auto`: the same unless the engine runs on this machine. `off`: nothing. A list such as
+    `[email, key]`: on, with these built-in kinds only (email, phone, card, iban, ssn, key, token, password,
+    ip)."""
+    patterns: tuple[PatternConfig, ...] = ()
+    """Patterns of one's own, wherever redaction is on."""
+    hook: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+    """A function `module:function` from text to redacted text, wherever redaction is on; called last. When it
+    fails, the run fails and nothing leaves (docs/privacy.md)."""
+    min_users: int = Field(default=1, ge=1)
+    """A category whose traces are of fewer users (or sessions, where there are no user ids) is reported
+    without examples and quotes."""
+
+
+def _one_or_more(value: Any) -> Any:
+    """A single value may stand without its brackets; an empty one is none."""
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return value
+
+
+def _status(value: str) -> str:
+    if value not in STATUSES:
+        raise ValueError(_unknown(value, list(STATUSES), "status"))
+    return value
+
+
+STATUSES = ("Unset", "Ok", "Error")
+Texts = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_one_or_more)]
+"""One text, or a list of them."""
+Statuses = Annotated[tuple[Annotated[str, AfterValidator(_status)], ...], BeforeValidator(_one_or_more)]
 
 
 class FilterConfig(Section):
-    service: str = ""
-    """Only this service.name."""
-    status: Literal["", "Unset", "Ok", "Error"] = ""
-    """Only traces with this status."""
-    tool: str = ""
+    service: Texts = ()
+    """Only this service.name, or one of a list; likewise below, where more than one value makes sense."""
+    status: Statuses = ()
+    """Only traces with this status: Unset, Ok, Error."""
+    tool: Texts = ()
     """Only traces that used this tool."""
+    min_seconds: float = Field(default=0.0, ge=0)
+    """Only traces that took so long or longer."""
+    max_seconds: float | None = Field(default=None, gt=0)
+    """Only traces that took less."""
+    feedback: Texts = ()
+    """Only traces with a feedback score of this name, which the next two are about then."""
     feedback_below: float | None = None
     """Only traces with a feedback score below this."""
-    attributes: dict[str, str] = {}
-    """Only traces whose attributes have these values."""
+    feedback_above: float | None = None
+    """Only traces with a feedback score above this."""
+    attributes: dict[str, Texts] = {}
+    """Only traces whose attributes have these values: `{release: [v1, v2], user.tier: gold}`."""
     where: str = ""
     """A ClickHouse condition over the columns of `traces`, or of `sessions` when that is the unit."""
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Self:
+        if self.max_seconds is not None and self.max_seconds <= self.min_seconds:
+            raise ValueError("`max_seconds` must be above `min_seconds`: no trace would be left")
+        return self
 
 
 class SampleConfig(Section):
@@ -297,6 +429,10 @@ class SampleConfig(Section):
     """For `tools`, and the stratum of this name: the tools in question."""
     favour: float = Field(default=0.5, gt=0, lt=1)
     """For `errors`, `low_feedback` and `tools`: their share of the sample, if there are so many."""
+    thin_duplicates: bool = True
+    """Of traces of the sample that say the same but for numbers and ids a model reads one in eleven; the
+    others take its label, with labeller `distilled`, where its quote stands in them too. Weights stay as they
+    are."""
 
     @model_validator(mode="after")
     def _tools_named(self) -> Self:
@@ -345,6 +481,24 @@ class TaxonomyConfig(Section):
     """Most subcategories in one category."""
     predefined: tuple[PredefinedCategory, ...] = ()
     """Categories that must exist at the top level."""
+    discover: bool = True
+    """Find categories beside the predefined ones. Off: the top level is theirs alone; subcategories are still
+    found, unless `levels` is 1."""
+    excluded: tuple[str, ...] = ()
+    """What must not become a category: names, or a few words each. A model reads it, the local engine does
+    not."""
+
+    @model_validator(mode="after")
+    def _has_categories(self) -> Self:
+        if not self.discover and not self.predefined:
+            raise ValueError("with `discover: false` there must be `predefined` categories")
+        return self
+
+
+def _kept(value: Any) -> Any:
+    """One value or a list of them; YAML reads true and false as booleans."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(str(v).lower() if isinstance(v, bool) else v for v in values)
 
 
 class AttributeConfig(Section):
@@ -356,6 +510,9 @@ class AttributeConfig(Section):
     """The allowed values of an enum."""
     description: str = ""
     """What the model looks for."""
+    keep: Annotated[tuple[str, ...], BeforeValidator(_kept)] = ()
+    """Count only traces with one of these values (true, false for a boolean); the others are labelled and
+    reported as left out. Not for numbers."""
 
     @model_validator(mode="after")
     def _enum_has_values(self) -> Self:
@@ -363,10 +520,42 @@ class AttributeConfig(Section):
             raise ValueError("`values` belongs to type enum, and an enum needs them")
         return self
 
+    @model_validator(mode="after")
+    def _keeps_what_can_be(self) -> Self:
+        if self.type == "string":
+            return self
+        possible = {"enum": self.values, "boolean": ("true", "false")}.get(self.type, ())
+        for value in self.keep:
+            if value not in possible:
+                known = ", ".join(possible) or "numbers can't be kept by value"
+                raise ValueError(f"`keep` has {value!r}, which is no value of it: {known}")
+        return self
+
 
 class BudgetConfig(Section):
     usd: float | None = Field(default=None, gt=0)
-    """Stop asking the model when the run has cost this much; the report is then partial."""
+    """Stop asking the model before the run costs more than this; the report is then partial."""
+    overrun: float | None = Field(default=4.0, ge=1)
+    """Stop before the run uses so many times the tokens (or the money) that its quote expects, with room for
+    one long answer more: repeats of bad answers can't run away. null: only `usd` bounds it."""
+
+
+class AuditConfig(Section):
+    size: int = Field(default=200, ge=0)
+    """Traces that a model labels a second time, with the labels in another order. How often both answers
+    agree is in the report, and makes of stated confidences calibrated ones. More costs more and tells it more
+    exactly; 0: none. It is within the budget, and left out when that is used up."""
+    share: float = Field(default=0.2, gt=0, le=1)
+    """Of a smaller sample at most this share (but 20 traces)."""
+    stability: bool = False
+    """Also find the categories in each half of the sample, and tell how far both agree: that costs about as
+    much as finding them did."""
+    stability_size: int = Field(default=200, ge=20)
+    """Traces that both halves label for that comparison."""
+
+    def plan(self) -> AuditPlan:
+        """Which traces are labelled again."""
+        return AuditPlan(self.size, self.share)
 
 
 class AnalysisConfig(Section):
@@ -381,20 +570,26 @@ class AnalysisConfig(Section):
     """Leave out traces (or sessions) without agent or model spans."""
     window: Duration = "24h"
     """How far back a run looks when it is not told."""
+    schedule: CronExpression | None = None
+    """When the service runs it by itself, as a cron expression: `0 3 * * *` is every night at three. The
+    window ends at the scheduled time. Unset: never (docs/schedules.md)."""
+    time_zone: TimeZone = "UTC"
+    """The time zone of `schedule`, such as `Europe/Berlin`."""
     filter: FilterConfig = FilterConfig()
     sample: SampleConfig = SampleConfig()
     taxonomy: TaxonomyConfig = TaxonomyConfig()
     attributes: tuple[AttributeConfig, ...] = ()
     """Values that the model extracts from each trace; the local engine extracts none."""
     budget: BudgetConfig = BudgetConfig()
+    audit: AuditConfig = AuditConfig()
     max_abstained: float = Field(default=0.2, ge=0, le=1)
     """A run that could not label a larger share of its sample ends as `partial`."""
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
-        names = [attribute.name for attribute in self.attributes]
-        if len(set(names)) < len(names):
-            raise ValueError("two attributes have the same name")
+        if (second := _second_of_two([attribute.name for attribute in self.attributes])) is not None:
+            name = self.attributes[second].name
+            raise Misplaced(f"two attributes have the same name, {name!r}", "attributes", second, "name")
         self.brief()
         return self
 
@@ -402,26 +597,67 @@ class AnalysisConfig(Section):
         """What the engine is asked."""
         used = {OTHER}
         predefined = []
-        for category in self.taxonomy.predefined:
+        for index, category in enumerate(self.taxonomy.predefined):
             identity = (
                 category.id or re.sub(r"[^a-z0-9]+", "_", category.name.lower()).strip("_") or "category"
             )
             if not identity[0].isalpha():
                 identity = f"c_{identity}"
             if identity in used:
-                raise ValueError(f"two predefined categories have the id {identity!r}, or it is reserved")
+                raise Misplaced(
+                    f"two predefined categories have the id {identity!r}, or it is reserved",
+                    *("taxonomy", "predefined", index),
+                )
             used.add(identity)
             predefined.append(Category(identity, category.name, category.description))
         return Brief(
             analysis=self.name,
             instructions=self.instructions,
             levels=self.taxonomy.levels,
-            max_categories=self.taxonomy.max_categories,
+            max_categories=self.taxonomy.max_categories if self.taxonomy.discover else len(predefined),
             max_subcategories=self.taxonomy.max_subcategories,
             predefined=tuple(predefined),
-            attributes=tuple(AttributeSpec(a.name, a.type, a.values, a.description) for a in self.attributes),
+            attributes=tuple(
+                AttributeSpec(a.name, a.type, a.values, a.description, a.keep) for a in self.attributes
+            ),
             seed=self.sample.seed,
+            unit=self.unit,
+            excluded=self.taxonomy.excluded,
         )
+
+
+class SchedulerConfig(Section):
+    enabled: bool = True
+    """Off: this process runs nothing by itself; another one does, or a job of Kubernetes."""
+    settle_seconds: float | None = Field(default=None, ge=0)
+    """A scheduled run starts this long after its window's end, so that the traces in it have closed. Unset:
+    `assembly.idle_seconds` and `assembly.orphan_idle_seconds`, for sessions `assembly.session_idle_seconds`
+    more."""
+    max_settle_seconds: float = Field(default=3600, ge=0)
+    """Up to this long after its window's end it waits for traces that were open then."""
+    max_catch_up: int = Field(default=3, ge=1)
+    """Of scheduled times that were missed, the newest so many are made up for, oldest first."""
+    jitter_seconds: float = Field(default=20, ge=0)
+    """A scheduled run starts up to this much later, by a fixed amount for each host, analysis and time: not
+    everything starts at once."""
+    max_attempts: int = Field(default=3, ge=1)
+    """A scheduled run that failed is made again, up to so many times in all."""
+    retry_seconds: Positive = 300
+    """How long after a failure; twice as long after each further one."""
+    tick_seconds: Positive = 5
+    """How often it is looked what is due."""
+    lease_seconds: float = Field(default=60, ge=1)
+    """On a ClickHouse server: a process at work on an analysis that is not heard of for this long counts as
+    gone, and another goes on with its run. It reports four times as often."""
+    claim_seconds: float = Field(default=1, gt=0)
+    """On a ClickHouse server: how long a claim to the next run is open to those of others; longer than rows
+    take from one process to the other."""
+
+    @model_validator(mode="after")
+    def _claims_live(self) -> Self:
+        if self.claim_seconds * 2 > self.lease_seconds:
+            raise ValueError("`lease_seconds` must be at least twice `claim_seconds`")
+        return self
 
 
 class ApiConfig(Section):
@@ -480,6 +716,7 @@ class Config(BaseSettings):
     llm: LlmConfig = LlmConfig()
     analyses: tuple[AnalysisConfig, ...] = (AnalysisConfig(),)
     privacy: PrivacyConfig = PrivacyConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
     api: ApiConfig = ApiConfig()
     sql: SqlConfig = SqlConfig()
     health: HealthConfig = HealthConfig()
@@ -511,10 +748,9 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
-        names = [a.name for a in self.analyses]
-        twice = {n for n in names if names.count(n) > 1}
-        if twice:
-            raise ValueError(f"two analyses are called {sorted(twice)[0]!r}")
+        if (second := _second_of_two([analysis.name for analysis in self.analyses])) is not None:
+            name = self.analyses[second].name
+            raise Misplaced(f"two analyses are called {name!r}", "analyses", second, "name")
         return self
 
     def analysis(self, name: str) -> AnalysisConfig:
@@ -578,7 +814,7 @@ def _refuse_unknown_environment() -> None:
 
 def _describe(error: ValidationError, path: Path, tree: yaml.Node | None) -> Iterator[str]:
     for problem in error.errors():
-        location = problem["loc"]
+        location = (*problem["loc"], *getattr(problem.get("ctx", {}).get("error"), "at", ()))
         place = ".".join(str(part) for part in location) or "configuration"
         line = _line(tree, location)
         where = f"{path}:{line}: {place}" if line else f"{path} or environment: {place}"
@@ -588,10 +824,10 @@ def _describe(error: ValidationError, path: Path, tree: yaml.Node | None) -> Ite
             yield f"{where}: {problem['msg'].removeprefix('Value error, ')}"
 
 
-def _unknown(key: str, known: list[str]) -> str:
+def _unknown(key: str, known: list[str], what: str = "key") -> str:
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-    return f"unknown key {key!r}; {hint}"
+    hint = f"did you mean {near[0]!r}?" if near else f"known {what}s: {', '.join(sorted(known))}"
+    return f"unknown {what} {key!r}; {hint}"
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

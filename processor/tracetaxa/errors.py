@@ -16,6 +16,7 @@
     │   └── ModelReplyInvalid    an answer came, but not in the shape that was asked for
     ├── EngineUnavailable        the engine that was asked for is not installed or not configured
     ├── RunFailed                an analysis ended without a report
+    ├── RedactionFailed          a text could not be redacted, so it went nowhere
     └── NotFound                 no such run, report, trace or analysis
 
 Each message says what happened and what to do next. `retryable` answers one question: could the
@@ -91,6 +92,10 @@ class EngineUnavailable(TracetaxaError):
 
 
 class RunFailed(TracetaxaError):
+    pass
+
+
+class RedactionFailed(TracetaxaError):
     pass
 
 

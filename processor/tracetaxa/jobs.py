@@ -7,26 +7,31 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from tracetaxa.analyze.audit import AuditPlan
 from tracetaxa.analyze.document import rfc3339
+from tracetaxa.analyze.languages import load_detector
 from tracetaxa.analyze.local.engine import LocalEngine
+from tracetaxa.analyze.model.budget import NO_LIMIT, Amount
 from tracetaxa.analyze.model.engine import ModelEngine
-from tracetaxa.analyze.redact import redact_row
-from tracetaxa.analyze.run import Job, run_analysis
+from tracetaxa.analyze.model.quote import Quote, Rehearsal
+from tracetaxa.analyze.model.stand_in import StandIn
+from tracetaxa.analyze.previous import previous_categories
+from tracetaxa.analyze.run import Job, Stop, plan_analysis, rehearse_analysis, run_analysis
 from tracetaxa.analyze.sample import source_of
 from tracetaxa.config import AnalysisConfig, Config, duration_seconds, parse_analysis
 from tracetaxa.errors import ConfigError, EngineUnavailable, QueryFailed, QueryRefused
-from tracetaxa.llm.chat import OpenAIChat
 from tracetaxa.llm.embed import embedder_name, load_embedder
+from tracetaxa.llm.pace import Pace
 from tracetaxa.llm.prices import ModelPrice, cost_usd, price_table
+from tracetaxa.llm.tokens import TOKENIZER, estimate_tokens
+from tracetaxa.privacy import build_redactor, must_redact, privacy_identity
 from tracetaxa.protocols import no_progress
-from tracetaxa.records import Selection
+from tracetaxa.records import Selection, Standing
 from tracetaxa.store.guard import Guard
 from tracetaxa.store.replies import StoredReplies
 
@@ -34,14 +39,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Literal
 
-    from tracetaxa.protocols import Database, Engine, Progress
-    from tracetaxa.records import RunRow, TraceRow, Usage
+    from tracetaxa.analyze.model.budget import Price
+    from tracetaxa.analyze.model.quote import Use
+    from tracetaxa.analyze.redact import Redactor
+    from tracetaxa.analyze.run import Redact
+    from tracetaxa.llm.chat import OpenAIChat
+    from tracetaxa.protocols import ChatModel, Database, Engine, ReplyCache, Watcher
+    from tracetaxa.records import Category, RunRow, TraceRow, Usage
     from tracetaxa.store.database import ClickHouse
 
 
 StillOpen = Callable[[str], Awaitable[int]]
 """Unit (`trace` or `session`) → how many of them no analysis can see yet."""
 DAY_SECONDS = 86_400
+_NO_AUDIT = AuditPlan(absent="the local engine gives the same answer each time it is asked")
 LATEST_NS = 2**63 - 1
 """Times are 64-bit nanoseconds since 1970."""
 
@@ -58,6 +69,8 @@ class RunRequest:
     engine: str | None = None
     sample_size: int | None = None
     seed: int | None = None
+    stability: bool | None = None
+    """Whether the categories of two half samples are compared."""
     definition: AnalysisConfig | None = None
     """The analysis as the caller has it configured; None: as this process has."""
 
@@ -105,24 +118,47 @@ def choose_engine(config: Config, wanted: str | None = None) -> Literal["openai"
 
 
 def build_engine(
-    config: Config, name: Literal["openai", "local"], budget_usd: float | None, db: Database
+    config: Config,
+    name: Literal["openai", "local"],
+    db: Database,
+    limit: Amount = NO_LIMIT,
+    rehearsal: Rehearsal | None = None,
 ) -> Engine:
-    """Raises EngineUnavailable when it can't work here."""
+    """Its calls use no more than `limit`; with a rehearsal, none is made. Raises EngineUnavailable when it
+    can't work here."""
     llm = config.llm
     if name == "local":
         return LocalEngine(load_embedder, models=(embedder_name(),))
+    cache: ReplyCache | None = StoredReplies(db, llm.cache_days * DAY_SECONDS) if llm.cache_days else None
+    taxonomy_model: ChatModel
+    assignment_model: ChatModel
+    if rehearsal is not None:
+        taxonomy_model, assignment_model = map(rehearsal.model, (llm.taxonomy_model, llm.assignment_model))
+        cache = rehearsal.cache(cache) if cache else None
+    else:
+        # One model is asked at one pace, whatever for.
+        paces = {model: _pace(config) for model in (llm.taxonomy_model, llm.assignment_model)}
+        taxonomy_model = build_chat(
+            config, llm.taxonomy_model, llm.taxonomy_effort, paces[llm.taxonomy_model]
+        )
+        assignment_model = build_chat(
+            config, llm.assignment_model, llm.assignment_effort, paces[llm.assignment_model]
+        )
     return ModelEngine(
-        taxonomy_model=build_chat(config, llm.taxonomy_model, llm.taxonomy_effort),
-        assignment_model=build_chat(config, llm.assignment_model, llm.assignment_effort),
-        price=partial(cost_usd, provider="", overrides=_overrides(config)),
-        budget_usd=budget_usd,
+        taxonomy_model=taxonomy_model,
+        assignment_model=assignment_model,
+        price=_price(config),
+        limit=limit,
+        count=estimate_tokens,
         traces_per_call=llm.traces_per_call,
         digests_per_batch=llm.digests_per_batch,
         discovery_traces=llm.discovery_traces,
         max_output_tokens=llm.max_output_tokens,
         max_attempts=llm.max_attempts,
         max_concurrency=llm.max_concurrency,
-        cache=StoredReplies(db, llm.cache_days * DAY_SECONDS) if llm.cache_days else None,
+        max_data_tokens=llm.max_data_tokens,
+        few_shot=llm.few_shot,
+        cache=cache,
         identity=f"{_base_url(config)} {llm.taxonomy_effort} {llm.assignment_effort}",
     )
 
@@ -131,31 +167,51 @@ def _base_url(config: Config) -> str:
     return config.llm.base_url or os.environ.get("OPENAI_BASE_URL") or ""
 
 
-def build_chat(config: Config, model: str, effort: str) -> OpenAIChat:
-    """One model at the configured endpoint. Raises EngineUnavailable when neither key nor base URL is set."""
+def _price(config: Config) -> Price:
+    return partial(cost_usd, provider="", overrides=_overrides(config))
+
+
+def _pace(config: Config) -> Pace:
     llm = config.llm
-    base_url = llm.base_url or os.environ.get("OPENAI_BASE_URL") or None
-    key = os.environ.get("OPENAI_API_KEY") or ""
-    if not key and base_url is None:
+    return Pace(
+        llm.max_concurrency,
+        requests_per_minute=llm.requests_per_minute,
+        tokens_per_minute=llm.tokens_per_minute,
+    )
+
+
+def check_endpoint(config: Config) -> None:
+    """Raises EngineUnavailable when neither key nor base URL is set."""
+    if not os.environ.get("OPENAI_API_KEY") and not _base_url(config):
         raise EngineUnavailable(
             "the openai engine needs OPENAI_API_KEY, or a base URL (OPENAI_BASE_URL or llm.base_url); "
             "`--engine local` needs neither"
         )
+
+
+def build_chat(config: Config, model: str, effort: str, pace: Pace | None = None) -> OpenAIChat:
+    """One model at the configured endpoint. Raises EngineUnavailable when neither key nor base URL is set."""
+    from tracetaxa.llm.chat import OpenAIChat  # half a second that only a model costs
+
+    check_endpoint(config)
+    llm = config.llm
     return OpenAIChat(
         model=model,
-        base_url=base_url,
+        base_url=_base_url(config) or None,
         # Servers of one's own often want no key, but the client insists on one.
-        api_key=key or "none",
+        api_key=os.environ.get("OPENAI_API_KEY") or "none",
         timeout_seconds=llm.timeout_seconds,
         max_attempts=llm.max_attempts,
-        max_concurrency=llm.max_concurrency,
+        max_wait_seconds=llm.max_wait_seconds,
+        pace=pace or _pace(config),
         reasoning_effort=None if effort == "default" else effort,
         prices=_overrides(config),
     )
 
 
 def _overrides(config: Config) -> Mapping[str, ModelPrice]:
-    return {name: ModelPrice(price.input, price.output) for name, price in config.llm.prices.items()}
+    prices = config.llm.prices
+    return {name: ModelPrice(p.input, p.output, p.cached_input) for name, p in prices.items()}
 
 
 def describe_prices(config: Config) -> str:
@@ -185,23 +241,6 @@ def trace_price(config: Config, usage: Usage) -> float | None:
     return usage.stated_usd if priced is None else priced
 
 
-def _on_loopback(url: str | None) -> bool:
-    host = urlsplit(url or "").hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def must_redact(config: Config, engine: str) -> bool:
-    """Whether text is redacted before the engine and the report see it."""
-    if config.privacy.redact != "auto":
-        return config.privacy.redact == "on"
-    return engine == "openai" and not _on_loopback(config.llm.base_url or os.environ.get("OPENAI_BASE_URL"))
-
-
 def _unchanged(row: TraceRow) -> TraceRow:
     return row
 
@@ -210,9 +249,94 @@ def _updated(analysis: AnalysisConfig, request: RunRequest) -> AnalysisConfig:
     changes: dict[str, Any] = {}
     if request.instructions is not None:
         changes["instructions"] = request.instructions
+    if request.stability is not None:
+        changes["audit"] = analysis.audit.model_dump() | {"stability": request.stability}
     sample = {"size": request.sample_size, "seed": request.seed}
     changes["sample"] = analysis.sample.model_dump() | {k: v for k, v in sample.items() if v is not None}
     return parse_analysis(analysis.model_dump() | changes)
+
+
+@dataclass(frozen=True, slots=True)
+class QuotedRun:
+    """A run that was not made, and what it would cost."""
+
+    run: RunRow
+    """As it would begin; or the finished one, when it is not made twice."""
+    quote: Quote
+    """Without stages when no model would be asked."""
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A run as it will be made, short of its engine."""
+
+    config: Config
+    db: ClickHouse
+    analysis: AnalysisConfig
+    engine: Literal["openai", "local"]
+    selection: Selection
+    still_open: int
+    redactor: Redactor | None
+    redact: Redact
+    previous: tuple[Category, ...]
+
+    def job(self, engine: Engine) -> Job:
+        return Job(
+            brief=replace(
+                self.analysis.brief(), previous=self.previous, verbatim=self.config.privacy.min_users <= 1
+            ),
+            selection=self.selection,
+            plan=self.analysis.sample.plan(),
+            config=_identity(self.analysis, engine, privacy_identity(self.config, self.engine)),
+            labeller="llm" if self.engine == "openai" else "local",
+            prices=describe_prices(self.config),
+            max_abstained=self.analysis.max_abstained,
+            audit=self.analysis.audit.plan() if self.engine == "openai" else _NO_AUDIT,
+            stability_size=self.analysis.audit.stability_size if self.analysis.audit.stability else 0,
+            thin_duplicates=self.analysis.sample.thin_duplicates and self.engine == "openai",
+            load_languages=load_detector,
+            min_users=self.config.privacy.min_users,
+            redact_text=self.redactor.name if self.redactor else str,
+        )
+
+
+async def _wanted(config: Config, db: ClickHouse, request: RunRequest, still_open: StillOpen) -> _Wanted:
+    analysis = _updated(request.definition or config.analysis(request.analysis), request)
+    name = choose_engine(config, request.engine)
+    if name == "local" and (kept := [a.name for a in analysis.attributes if a.keep]):
+        raise ConfigError(
+            f"analysis {analysis.name}: attributes.{kept[0]}.keep needs a model, since the local engine "
+            "extracts no attributes and would leave out every trace; set a model (llm), or filter by what is "
+            "stored"
+        )
+    start_ns, end_ns = request.window_ns(analysis.window)
+    selection = await _selection(db, analysis, start_ns, end_ns)
+    redactor = build_redactor(config.privacy) if must_redact(config, name) else None
+    return _Wanted(
+        config=config,
+        db=db,
+        analysis=analysis,
+        engine=name,
+        selection=selection,
+        still_open=await still_open(selection.unit),
+        redactor=redactor,
+        redact=_once(redactor) if redactor else _unchanged,
+        previous=await previous_categories(db, analysis.name, analysis.instructions, selection, name),
+    )
+
+
+def _once(redact: Redact) -> Redact:
+    """Redaction may be slow, and a run is rehearsed before it is made."""
+    known: dict[tuple[str, int], TraceRow] = {}
+
+    def remembered(row: TraceRow) -> TraceRow:
+        key = (row.trace_id, row.revision)
+        if key not in known:
+            known[key] = redact(row)
+        return known[key]
+
+    return remembered
 
 
 async def run_request(
@@ -221,41 +345,101 @@ async def run_request(
     request: RunRequest,
     *,
     still_open: StillOpen,
-    progress: Progress = no_progress,
+    progress: Watcher = no_progress,
+    stop: Stop | None = None,
 ) -> RunRow:
     """Run one analysis to its end.
 
     Raises ConfigError, EngineUnavailable and QueryRefused (a `filter.where` that is no plain condition)
     before anything is written; see `run_analysis` for the rest.
     """
-    analysis = _updated(request.definition or config.analysis(request.analysis), request)
-    name = choose_engine(config, request.engine)
-    start_ns, end_ns = request.window_ns(analysis.window)
-    selection = await _selection(db, analysis, start_ns, end_ns)
-    redact = redact_row if must_redact(config, name) else _unchanged
-    engine = build_engine(config, name, analysis.budget.usd, db)
+    wanted = await _wanted(config, db, request, still_open)
+    limit, quote = NO_LIMIT, None
+    if wanted.engine == "openai":
+        check_endpoint(config)
+        progress("quote", 0, 1)
+        quote, _ = await _rehearse(wanted)
+        progress("quote", 1, 1)
+        limit = quote.limit
+    engine = await asyncio.to_thread(build_engine, config, wanted.engine, db, limit)
+
+    def told(stage: str, done: int, total: int) -> None:
+        progress(stage, done, total, _standing(engine, quote) if quote else None)
+
     try:
-        job = Job(
-            brief=analysis.brief(),
-            selection=selection,
-            plan=analysis.sample.plan(),
-            config=_identity(analysis, engine),
-            labeller="llm" if name == "openai" else "local",
-            prices=describe_prices(config),
-            max_abstained=analysis.max_abstained,
+        return await run_analysis(
+            db,
+            engine,
+            wanted.job(engine),
+            redact=wanted.redact,
+            still_open=wanted.still_open,
+            progress=told,
+            stop=stop,
         )
-        open_now = await still_open(selection.unit)
-        return await run_analysis(db, engine, job, redact=redact, still_open=open_now, progress=progress)
     finally:
         await engine.close()
 
 
-def _identity(analysis: AnalysisConfig, engine: Engine) -> str:
+async def quote_request(
+    config: Config, db: ClickHouse, request: RunRequest, *, still_open: StillOpen
+) -> QuotedRun:
+    """What `run_request` would cost. Nothing is written, and no model is called. Raises as it does."""
+    wanted = await _wanted(config, db, request, still_open)
+    if wanted.engine == "openai":
+        quote, run = await _rehearse(wanted)
+        return QuotedRun(run, quote, wanted.selection.unit)
+    engine = await asyncio.to_thread(build_engine, config, wanted.engine, db)
+    try:
+        job = wanted.job(engine)
+        run = await plan_analysis(db, engine, job, still_open=wanted.still_open)
+    finally:
+        await engine.close()
+    return QuotedRun(run, Quote(budget_usd=wanted.analysis.budget.usd), wanted.selection.unit)
+
+
+async def _rehearse(wanted: _Wanted) -> tuple[Quote, RunRow]:
+    config, budget = wanted.config, wanted.analysis.budget
+    rehearsal = Rehearsal(
+        StandIn(wanted.analysis.brief()),
+        count=estimate_tokens,
+        price=_price(config),
+        max_output_tokens=config.llm.max_output_tokens,
+    )
+    engine = await asyncio.to_thread(
+        build_engine, config, wanted.engine, wanted.db, Amount(usd=budget.usd), rehearsal
+    )
+    run = await rehearse_analysis(
+        wanted.db,
+        engine,
+        wanted.job(engine),
+        redact=wanted.redact,
+        still_open=wanted.still_open,
+        progress=rehearsal.progress,
+    )
+    return rehearsal.quote(overrun=budget.overrun, budget_usd=budget.usd), run
+
+
+def _standing(engine: Engine, quote: Quote) -> Standing:
+    spend, expected = engine.spend, quote.expected
+    return Standing(
+        calls=spend.calls,
+        expected_calls=expected.calls,
+        cached_calls=spend.cached_calls,
+        input_tokens=spend.input_tokens,
+        output_tokens=spend.output_tokens,
+        cost_usd=spend.cost_usd if engine.prices_known else None,
+        expected_usd=expected.usd,
+        most_usd=quote.limit.usd,
+    )
+
+
+def _identity(analysis: AnalysisConfig, engine: Engine, privacy: Mapping[str, Any]) -> str:
     """Everything that could change a run's outcome: stored with it and part of its id."""
-    identity = analysis.model_dump(mode="json") | {
+    identity = analysis.model_dump(mode="json", exclude={"schedule", "time_zone"}) | {
         "engine": engine.name,
         "models": list(engine.models),
         "prompts": dict(engine.prompt_fingerprints),
+        "privacy": dict(privacy),
     }
     return json.dumps(identity, sort_keys=True)
 
@@ -286,7 +470,11 @@ async def _selection(db: ClickHouse, analysis: AnalysisConfig, start_ns: int, en
         service=analysis.filter.service,
         status=analysis.filter.status,
         tool=analysis.filter.tool,
+        min_ms=analysis.filter.min_seconds * 1000,
+        max_ms=None if analysis.filter.max_seconds is None else analysis.filter.max_seconds * 1000,
+        feedback=analysis.filter.feedback,
         feedback_below=analysis.filter.feedback_below,
+        feedback_above=analysis.filter.feedback_above,
         attributes=analysis.filter.attributes,
         where=where,
         unit=analysis.unit,
@@ -312,4 +500,44 @@ def result_json(run: RunRow) -> dict[str, Any]:
         "cost_usd": run.cost_usd,
         "report_path": f"/reports/{run.run_id}",
         "error": run.error or None,
+    }
+
+
+def quote_json(quoted: QuotedRun) -> dict[str, Any]:
+    """What `tracetaxa analyze --dry-run --format json` and `POST /v1/quotes` print: see docs/cli.md."""
+    run, quote = quoted.run, quoted.quote
+    limit = quote.limit
+    finished = run.status == "complete"
+    return {
+        "analysis": run.analysis,
+        "engine": run.engine,
+        "models": list(run.models),
+        "window_start": rfc3339(run.window_start_ns),
+        "window_end": rfc3339(run.window_end_ns),
+        "unit": quoted.unit,
+        "selected": run.traces_selected,
+        "sampled": run.traces_sampled,
+        "still_open": run.still_open,
+        "finished_run_id": run.run_id if finished else None,
+        "tokenizer": TOKENIZER,
+        "stages": [{"stage": s.name, "model": s.model, **_use_json(s.use)} for s in quote.stages],
+        "expected": _use_json(quote.expected),
+        "maximum": {
+            "input_tokens": limit.input_tokens,
+            "output_tokens": limit.output_tokens,
+            "cost_usd": limit.usd,
+        },
+        "saved": _use_json(quote.saved),
+        "budget_usd": quote.budget_usd,
+        "affordable": None if finished else quote.affordable(run.traces_sampled),
+    }
+
+
+def _use_json(use: Use) -> dict[str, Any]:
+    return {
+        "calls": use.calls,
+        "input_tokens": use.input_tokens,
+        "cached_input_tokens": use.cached_tokens,
+        "output_tokens": use.output_tokens,
+        "cost_usd": use.usd,
     }

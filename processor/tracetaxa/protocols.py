@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from tracetaxa.records import Assignment, Brief, Spend, Taxonomy, TraceRow
+    from tracetaxa.records import Assignment, Brief, Spend, Standing, Taxonomy, TraceRow
 
 T = TypeVar("T")
 
@@ -15,7 +16,13 @@ Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total); cheap, may be called often."""
 
 
-def no_progress(stage: str, done: int, total: int) -> None:
+class Watcher(Protocol):
+    """A `Progress` that is also told what a run has spent, where it spends."""
+
+    def __call__(self, stage: str, done: int, total: int, standing: Standing | None = None) -> None: ...
+
+
+def no_progress(stage: str, done: int, total: int, standing: Standing | None = None) -> None:
     """The progress of somebody who does not watch."""
 
 
@@ -51,6 +58,22 @@ class ChatReply:
     cached_tokens: int = 0
 
 
+class Attempt(Protocol):
+    """One request to a model that may be billed. One that neither is said of costs nothing."""
+
+    def answered(self, input_tokens: int) -> None:
+        """Its answer came and is in the model's `spend`."""
+
+    def lost(self) -> None:
+        """It was sent and no answer came: nobody knows what it cost."""
+
+
+Admit = Callable[
+    [Sequence[Mapping[str, str]], Mapping[str, Any] | None, int], AbstractAsyncContextManager[Attempt]
+]
+"""(messages, schema, max_tokens) of a request → a context to make it in; entering may wait, or raise."""
+
+
 class ChatModel(Protocol):
     """One model behind one endpoint.
 
@@ -70,8 +93,12 @@ class ChatModel(Protocol):
         *,
         schema: Mapping[str, Any] | None = None,
         max_tokens: int,
+        admit: Admit | None = None,
     ) -> ChatReply:
-        """One chat completion; with a schema, `data` is JSON that has been validated against it."""
+        """One chat completion; with a schema, `data` is JSON that has been validated against it.
+
+        Every request that it takes, repeats too, is made inside `admit`, and what that raises is raised.
+        """
 
     async def close(self) -> None: ...
 

@@ -7,7 +7,7 @@ the exporter's tables. A record marked *row of X* mirrors table X: `field_name` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ Role = Literal["system", "user", "assistant", "tool"]
 TurnRole = Literal["system", "user", "assistant", "tool", "retrieval"]
 Labeller = Literal["human", "llm", "distilled", "local"]
 RunStatus = Literal["running", "complete", "partial", "failed", "cancelled"]
+
+ABANDONED = "its process ended before the run did"
+SUSPENDED = "its service stopped before the run was done; the next one resumes it"
+"""Errors of runs that did not end by themselves: made again, they go on under their id."""
 
 
 # ------------------------------------------------------------------------------------------------- spans
@@ -330,6 +334,8 @@ class Taxonomy:
     """Two levels of categories; holds `other` at level 1 always."""
 
     categories: tuple[Category, ...]
+    exemplars: tuple[tuple[str, str], ...] = ()
+    """(category id at level 1, trace id): a typical member of each, where the engine knows one."""
 
     @property
     def top(self) -> tuple[Category, ...]:
@@ -350,6 +356,8 @@ class AttributeSpec:
     type: Literal["boolean", "number", "string", "enum"]
     values: tuple[str, ...] = ()
     description: str = ""
+    keep: tuple[str, ...] = ()
+    """Only traces with one of these values are counted in categories; all, when empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,11 +367,20 @@ class Selection:
     start_ns: int
     end_ns: int
     agent_only: bool = True
-    service: str = ""
-    status: str = ""
-    tool: str = ""
+    service: tuple[str, ...] = ()
+    """One of these; like the other tuples, any when empty."""
+    status: tuple[str, ...] = ()
+    tool: tuple[str, ...] = ()
+    """Used one of these."""
+    min_ms: float = 0.0
+    max_ms: float | None = None
+    """Duration in [min_ms, max_ms)."""
+    feedback: tuple[str, ...] = ()
+    """Has a score of one of these names, which the next two are about then; else any score."""
     feedback_below: float | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    feedback_above: float | None = None
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Each has one of its values."""
     where: str = ""
     """A checked ClickHouse condition over the columns of `traces`."""
     unit: Literal["trace", "session"] = "trace"
@@ -381,7 +398,15 @@ class Brief:
     max_subcategories: int = 8
     predefined: tuple[Category, ...] = ()
     attributes: tuple[AttributeSpec, ...] = ()
+    verbatim: bool = True
+    """Whether descriptions may quote a trace."""
     seed: int = 0
+    unit: Literal["trace", "session"] = "trace"
+    """What is read: the prompts call it so."""
+    previous: tuple[Category, ...] = ()
+    """An earlier taxonomy: what is the same kind keeps its name and id."""
+    excluded: tuple[str, ...] = ()
+    """What must not become a category, in the user's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,6 +435,28 @@ class Spend:
     cost_usd: float = 0.0
     cached_calls: int = 0
     """Calls that were answered from the cache, beside those that were made."""
+    cached_tokens: int = 0
+    """Of the input tokens, those that the provider had in its prompt cache."""
+    unpriced_calls: int = 0
+    """Calls whose price nobody knows: they are not in the cost."""
+
+    def since(self, earlier: Spend) -> Spend:
+        """What was used after `earlier`, a reading of the same running total."""
+        return Spend(*(getattr(self, f.name) - getattr(earlier, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a run has spent so far, beside its quote. US dollars are None where a price is unknown."""
+
+    calls: int
+    expected_calls: int
+    cached_calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    expected_usd: float | None
+    most_usd: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,6 +466,8 @@ class SampledTrace:
     row: TraceRow
     stratum: str
     inclusion_probability: float
+    likeness: int = 0
+    """The same for near-duplicates; 0 for those that are not compared."""
 
     @property
     def weight(self) -> float:
@@ -480,6 +529,24 @@ class RunSampleRow:
     stratum: str
     inclusion_probability: float
     weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """Row of `run_audits`: a trace that was labelled twice; the first answer is the one that counts."""
+
+    run_id: str
+    analysis: str
+    trace_id: str
+    trace_start_ns: int
+    category_id: str
+    subcategory_id: str
+    stated_confidence: float
+    second_category_id: str
+    second_subcategory_id: str
+    second_stated_confidence: float
+    second_abstained: bool
+    second_reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import gc
 import logging
 import os
 import time
@@ -16,8 +16,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from tracetaxa import __version__
+from tracetaxa.access import open_store, read_token, running_configuration
+from tracetaxa.analyze.cutting import sparing
 from tracetaxa.analyze.digest import digest
 from tracetaxa.analyze.plain_text import truncate
+from tracetaxa.analyze.redact import Redactor
 from tracetaxa.api import create_api
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
 from tracetaxa.assemble.rows import ToRow
@@ -27,6 +30,7 @@ from tracetaxa.config import Config, HttpTlsConfig, split_endpoint
 from tracetaxa.dialects import read_session, read_trace
 from tracetaxa.errors import ConfigError, StoreError
 from tracetaxa.jobs import trace_price
+from tracetaxa.privacy import custom_patterns
 from tracetaxa.receive import (
     LOGS,
     TRACES,
@@ -39,21 +43,20 @@ from tracetaxa.receive import (
     Room,
     Tls,
 )
-from tracetaxa.store.database import ClickHouse, statement
-from tracetaxa.store.dsn import parse_dsn
-from tracetaxa.store.migrate import migrate
+from tracetaxa.schedule.runs import Runs
+from tracetaxa.schedule.scheduler import Abandonment, Scheduler
 from tracetaxa.store.sql_endpoint import create_app as create_sql_app
 from tracetaxa.web import ConnectionLimits, WebServer, is_loopback
-from tracetaxa_exporter.clickhouse import LogWriter, SpanWriter, create_tables
+from tracetaxa_exporter.clickhouse import LogWriter, ServerTooOld, SpanWriter, SpanWriters
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
 
     from tracetaxa.config import ReceiverAuthConfig, ReceiverConfig, TlsConfig
-    from tracetaxa.jobs import StillOpen
+    from tracetaxa.store.database import ClickHouse
 
 log = logging.getLogger(__name__)
 
@@ -62,65 +65,6 @@ SESSION_TICKS = 100
 """Quiet sessions are looked for this often within the time that they must be quiet for."""
 HEALTH_SECONDS = 5.0
 """A database that does not answer the health check within this long counts as not working."""
-
-
-def open_store(config: Config, command: str) -> ClickHouse:
-    """The database with its schema up to date, for the one process that may change it."""
-    store = ClickHouse.open(
-        parse_dsn(config.store.dsn),
-        config.store.database,
-        config.store.readers,
-        command=command,
-        cluster=config.store.cluster,
-    )
-    try:
-        prepare_schema(store, config)
-    except BaseException:
-        store.close()
-        raise
-    return store
-
-
-def running_configuration(config: Config) -> str:
-    """Fingerprint of what runs depend on beside their analysis; commands compare it with theirs."""
-    text = config.model_dump_json(include={"llm", "privacy"})
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def prepare_schema(store: ClickHouse, config: Config) -> list[str]:
-    """Create what is missing; returns the migrations that were applied."""
-    client = store.connect()
-    create_tables(client, config.store.retention_days, store.cluster)
-    applied = migrate(client, config.store.retention_days, store.cluster)
-    if store.dsn.embedded:
-        client.command(statement("fail_abandoned_runs"))
-    return [f"{m.version:04d}_{m.name}" for m in applied]
-
-
-def open_for_reading(config: Config, command: str) -> ClickHouse:
-    """The database to look at: directly, or through the service that owns it."""
-    dsn = parse_dsn(config.store.dsn)
-    return ClickHouse.open_for_reading(
-        dsn,
-        config.store.database,
-        token=read_token(config) or "",
-        command=command,
-        cluster=config.store.cluster,
-    )
-
-
-def read_token(config: Config) -> str | None:
-    """The API's bearer token, None when none is set. Raises ConfigError for one that is easy to guess."""
-    path = config.api.token_file
-    if path is None:
-        return None
-    try:
-        token = path.read_text("utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"api.token_file: can't read {path}: {error.strerror}") from error
-    if len(token) < 16:
-        raise ConfigError(f"api.token_file: the token in {path} is shorter than 16 characters")
-    return token
 
 
 def check_exposure(config: Config, token: str | None) -> None:
@@ -200,10 +144,12 @@ def make_session_assembler(config: Config, store: ClickHouse) -> SessionAssemble
 
 def _to_row(config: Config) -> ToRow:
     assembly = config.assembly
+    # No cut leaves a part of what the patterns would hide later, were it whole.
+    spared = Redactor(patterns=custom_patterns(config.privacy)).hidden_across
     return ToRow(
-        partial(digest, max_tokens=assembly.digest_tokens),
+        sparing(spared, partial(digest, max_tokens=assembly.digest_tokens)),
         partial(trace_price, config),
-        partial(truncate, limit=assembly.max_text_chars),
+        sparing(spared, partial(truncate, limit=assembly.max_text_chars)),
     )
 
 
@@ -224,6 +170,7 @@ class Service:
         self._exports: tuple[ExportService[Any, Any], ...] = ()
         self._assembler: Assembler | None = None
         self._sessions: SessionAssembler | None = None
+        self._scheduler: Scheduler | None = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -235,18 +182,37 @@ class Service:
             await stack.enter_async_context(_background(assembler.run))
             sessions = self._sessions = make_session_assembler(self.config, store)
             await stack.enter_async_context(_background(sessions.run))
-            await self._start_web(stack, store, partial(count_open, assembler, sessions))
+            runs = Runs(self.config, store, partial(count_open, assembler, sessions))
+            self._scheduler = Scheduler(self.config, store, runs, assembler.oldest_open)
+            await self._start_web(stack, store, runs)
             if self.config.receiver.enabled:
                 await self._start_receiver(stack, store)
+            await self._start_runs(stack, store, self._scheduler)
             if store.ownership is not None:
                 store.ownership.publish("serve", self.endpoints, running_configuration(self.config))
+            gc.freeze()  # what lives as long as the service is not looked at again and again
             yield
+
+    async def _start_runs(
+        self, stack: contextlib.AsyncExitStack, store: ClickHouse, scheduler: Scheduler
+    ) -> None:
+        """Last: a service that can't start must not begin runs."""
+        if not store.dsn.embedded:  # of an embedded database, opening it has done that
+            await stack.enter_async_context(_background(Abandonment(self.config, store).run))
+        if self.config.scheduler.enabled:
+            await stack.enter_async_context(_background(scheduler.run))
 
     async def _start_receiver(self, stack: contextlib.AsyncExitStack, store: ClickHouse) -> None:
         receiver = self.config.receiver
         # Older rows would be dropped as they are stored: their senders are told instead.
         max_age_seconds = self.config.store.retention_days * DAY_SECONDS
-        spans = SpanWriter(store.connect(), max_age_seconds=max_age_seconds)
+        spans = SpanWriters(
+            [SpanWriter(store.connect(), max_age_seconds=max_age_seconds) for _ in range(receiver.max_writes)]
+        )
+        try:
+            await asyncio.to_thread(spans.check)
+        except ServerTooOld as error:
+            raise ConfigError(str(error)) from error
         logs = LogWriter(store.connect(), max_age_seconds=max_age_seconds)
         room = Room(receiver.max_in_flight_mib, receiver.max_concurrent_requests)
         group_commit = partial(
@@ -256,12 +222,12 @@ class Service:
             room=room,
             retry_after_seconds=receiver.retry_after_seconds,
         )
-        span_commit: GroupCommit[bytes, Rejected]
+        span_commit: GroupCommit[Any, Rejected]
         log_commit: GroupCommit[bytes, Rejected]
-        span_commit = group_commit(spans.write, items=TRACES.items)
+        span_commit = group_commit(spans.write, items=TRACES.items, max_writes=receiver.max_writes)
         log_commit = group_commit(logs.write, items=LOGS.items)
         stack.push_async_callback(_drain, (span_commit, log_commit), receiver.shutdown_seconds)
-        self._exports = (ExportService(TRACES, span_commit), ExportService(LOGS, log_commit))
+        self._exports = (ExportService(TRACES, span_commit, spans.read), ExportService(LOGS, log_commit))
         credential = read_credential(receiver.auth)
         grpc = GrpcReceiver(
             self._exports,
@@ -297,11 +263,9 @@ class Service:
         self.endpoints["http"] = await http.start()
         warn_of_exposure(receiver)
 
-    async def _start_web(
-        self, stack: contextlib.AsyncExitStack, store: ClickHouse, still_open: StillOpen
-    ) -> None:
+    async def _start_web(self, stack: contextlib.AsyncExitStack, store: ClickHouse, runs: Runs) -> None:
         config = self.config
-        api = create_api(config, store, partial(self.status, store), still_open, self._token)
+        api = create_api(config, store, partial(self.status, store), runs, self._token)
         servers = {"api": WebServer(api, config.api.endpoint, "api.endpoint")}
         if config.sql.enabled and store.dsn.embedded:
             sql = create_sql_app(
@@ -318,15 +282,15 @@ class Service:
         if config.health.enabled:
             health = Starlette(routes=[Route("/", partial(self._health, store))])
             servers["health"] = WebServer(health, config.health.endpoint, "health.endpoint")
+        stack.push_async_callback(_stop_together, servers.values())
         for name, server in servers.items():
             self.endpoints[name] = await server.start()
-            stack.push_async_callback(server.shutdown)
 
     async def status(self, store: ClickHouse) -> dict[str, Any]:
         """`GET /v1/status`; its shape is a contract."""
         counts = (await store.rows("status"))[0]
         assembler = self._assembler
-        parts = (*self._exports, assembler, self._sessions)
+        parts = (*self._exports, assembler, self._sessions, self._scheduler)
         errors = [part.last_error for part in parts if part and part.last_error]
         return {
             "version": __version__,
@@ -336,6 +300,7 @@ class Service:
             "unlabelled": counts["unlabelled"],
             "unforwarded": 0,
             "last_error": errors[0] if errors else None,
+            "schedules": await self._scheduler.status() if self._scheduler else [],
         }
 
     async def _health(self, store: ClickHouse, request: Request) -> Response:
@@ -352,6 +317,10 @@ class Service:
 
 async def _shutdown(grpc: GrpcReceiver, http: WebServer, grace_seconds: float) -> None:
     await asyncio.gather(grpc.shutdown(grace_seconds), http.shutdown())
+
+
+async def _stop_together(servers: Iterable[WebServer]) -> None:
+    await asyncio.gather(*(server.shutdown() for server in servers))
 
 
 async def _drain(commits: Sequence[GroupCommit[Any, Any]], deadline_seconds: float) -> None:

@@ -116,3 +116,15 @@ CREATE TABLE IF NOT EXISTS otel.model_replies_local ON CLUSTER 'agents'
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', AnsweredAt)
 CREATE TABLE IF NOT EXISTS otel.model_replies ON CLUSTER 'agents' AS otel.model_replies_local
 ENGINE = Distributed('agents', 'otel', 'model_replies_local', cityHash64(Fingerprint))
+CREATE TABLE IF NOT EXISTS otel.run_leases_local ON CLUSTER 'agents'
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+CREATE TABLE IF NOT EXISTS otel.run_leases ON CLUSTER 'agents' AS otel.run_leases_local
+ENGINE = Distributed('agents', 'otel', 'run_leases_local', cityHash64(Analysis))
+CREATE TABLE IF NOT EXISTS otel.scheduled_runs_local ON CLUSTER 'agents'
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+CREATE TABLE IF NOT EXISTS otel.scheduled_runs ON CLUSTER 'agents' AS otel.scheduled_runs_local
+ENGINE = Distributed('agents', 'otel', 'scheduled_runs_local', cityHash64(Analysis))
+CREATE TABLE IF NOT EXISTS otel.run_audits_local ON CLUSTER 'agents'
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+CREATE TABLE IF NOT EXISTS otel.run_audits ON CLUSTER 'agents' AS otel.run_audits_local
+ENGINE = Distributed('agents', 'otel', 'run_audits_local', cityHash64(TraceId))

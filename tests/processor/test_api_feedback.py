@@ -18,6 +18,7 @@ import pytest
 from tracetaxa.api import MAX_BODY_BYTES, create_api
 from tracetaxa.config import Config, StoreConfig
 from tracetaxa.feedback import MAX_ITEMS
+from tracetaxa.schedule.runs import Runs
 from tracetaxa.store.database import ClickHouse
 from tracetaxa.store.dsn import parse_dsn
 from tracetaxa.web import WebServer
@@ -78,7 +79,11 @@ def serving(store: ClickHouse, token: str | None = None) -> Iterator[Api]:
     started, stopping = threading.Event(), threading.Event()
 
     async def serve() -> None:
-        web = WebServer(create_api(config, store, status, still_open, token), "127.0.0.1:0", "api.endpoint")
+        web = WebServer(
+            create_api(config, store, status, Runs(config, store, still_open), token),
+            "127.0.0.1:0",
+            "api.endpoint",
+        )
         endpoints.append(await web.start())
         started.set()
         await asyncio.to_thread(stopping.wait)

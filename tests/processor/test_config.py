@@ -63,11 +63,43 @@ def test_the_sidecar_profile_moves_ports_but_not_those_that_are_set(tmp_path: Pa
         ("store: [", "not valid YAML"),
         ("just text", "must hold sections"),
         ("llm: {engine: gpt}", r"llm\.engine"),
+        ("privacy: {redact: maybe}", r":1: privacy\.redact: auto, on, off, .*unknown kind 'maybe'"),
+        ("privacy:\n  redact: [email, phon]", r":2: privacy\.redact: .*did you mean 'phone'"),
+        (
+            "privacy:\n  patterns:\n    - {name: a, regex: '(?=x)y'}",
+            r":3: privacy\.patterns\.0: .*look-around",
+        ),
+        ("privacy: {patterns: [{name: a, regex: 'x*'}]}", r"privacy\.patterns\.0: .*empty text"),
+        ("privacy: {patterns: [{name: A-b, regex: x}]}", r"privacy\.patterns\.0\.name"),
+        ("privacy:\n  hook: acme.redact", r":2: privacy\.hook"),
+        ("privacy: {min_users: 0}", r"privacy\.min_users: .*greater than or equal to 1"),
+        (
+            "analyses:\n  - filter:\n      status: Eror",
+            r":3: analyses\.0\.filter\.status.*did you mean 'Error'",
+        ),
+        ("analyses: [{filter: {min_seconds: 2, max_seconds: 1}}]", "no trace would be left"),
+        ("analyses: [{filter: {tool: ['']}}]", r"analyses\.0\.filter\.tool\.0: .*at least 1 character"),
+        ("analyses: [{attributes: [{name: x, type: boolean, keep: maybe}]}]", "no value of it: true, false"),
+        ("analyses: [{attributes: [{name: x, type: enum, values: [a], keep: b}]}]", "no value of it: a"),
+        ("analyses: [{attributes: [{name: x, type: number, keep: [1]}]}]", r"attributes\.0\.keep"),
     ],
 )
 def test_mistakes_say_where_and_what(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(write(tmp_path, text))
+
+
+def test_a_filter_takes_one_value_or_several(tmp_path: Path) -> None:
+    text = "analyses: [{filter: {service: shop, status: [Ok, Error], attributes: {tier: gold, release: [a, b]}}}]"
+    found = load(write(tmp_path, text)).analyses[0].filter
+    assert (found.service, found.status, found.tool) == (("shop",), ("Ok", "Error"), ())
+    assert found.attributes == {"tier": ("gold",), "release": ("a", "b")}
+
+
+def test_what_an_attribute_keeps(tmp_path: Path) -> None:
+    text = "analyses: [{attributes: [{name: x, type: boolean, keep: true}, {name: y, type: string, keep: [a, b]}]}]"
+    brief = load(write(tmp_path, text)).analyses[0].brief()
+    assert [a.keep for a in brief.attributes] == [("true",), ("a", "b")]
 
 
 def test_an_unknown_section_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

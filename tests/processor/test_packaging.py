@@ -46,6 +46,17 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
     assert not {"numpy", "sklearn", "openai", "grpc", "clickhouse_connect", "chdb", "pydantic"} & set(loaded)
 
 
+def test_commands_that_ask_start_without_what_serves_and_what_models_need() -> None:
+    modules = (
+        "tracetaxa.access, tracetaxa.jobs, tracetaxa.remote, tracetaxa.report.text, tracetaxa.store.guard"
+    )
+    code = f"import sys, {modules}; print(*{{m.split('.')[0] for m in sys.modules}})"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"openai", "grpc", "starlette", "uvicorn", "numpy", "sklearn", "chdb"} & set(loaded)
+
+
 def test_the_wheel_holds_everything(tmp_path: Path) -> None:
     build = [
         sys.executable,

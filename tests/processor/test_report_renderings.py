@@ -237,7 +237,7 @@ def test_a_command_leaves_out_what_the_document_does_not_know() -> None:
 
 @pytest.mark.parametrize("render", [render_text, render_markdown, render_html])
 def test_a_spent_budget_is_raised_first(render: Callable[[dict[str, Any]], str]) -> None:
-    advice = "Raise budget.usd first"
+    advice = "Raise budget.usd, or budget.overrun"
     assert advice in render(document(status="partial", error="most often: Budget reached"))
     assert advice not in render(document(status="partial", error="the model does not answer"))
 

@@ -16,7 +16,9 @@ from tracetaxa.analyze.run import Job, run_analysis
 from tracetaxa.errors import ModelRefused
 from tracetaxa.protocols import no_progress
 from tracetaxa.records import (
+    ABANDONED,
     Assignment,
+    AttributeSpec,
     Brief,
     Category,
     LabelRow,
@@ -229,7 +231,7 @@ def test_runs_of_a_killed_owner_are_failed(store: ClickHouse) -> None:
     async def restart() -> None:
         left = replace(run, run_id="left", status="running", updated_at_ns=run.updated_at_ns - 10**9)
         await store.insert("analysis_run_states", [left])
-        await store.command("fail_abandoned_runs")
+        await store.command("fail_abandoned_runs", error=ABANDONED, lease_ms=0)
 
     asyncio.run(restart())
     found = read(
@@ -244,6 +246,26 @@ def test_labels_outside_the_taxonomy_never_get_through(store: ClickHouse) -> Non
     assert (run.status, run.traces_abstained) == ("partial", 10)
     assert "made_up" in run.error
     assert read(store, "SELECT DISTINCT CategoryId, SubcategoryId FROM trace_labels") == [("other", "")]
+
+
+def test_an_attribute_can_leave_traces_out(store: ClickHouse) -> None:
+    """They are labelled, and counted apart: shares of categories and of what is left out add up to one."""
+    angry = AttributeSpec("angry", "boolean", keep=("true",))
+    brief = Brief("topics", "What do users want?", attributes=(angry,))
+    run = analyse(store, traces(200), ScriptedEngine(), brief=brief, sample_size=100)
+    assert (run.status, run.traces_labelled) == ("complete", 100)
+    assert len(read(store, "SELECT DISTINCT Category FROM trace_labels")) == 2
+    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    document = json.loads(report.document)
+    assert [c["category_id"] for c in document["categories"]] == ["refunds"]
+    (left_out,) = document["left_out"]
+    refunds = document["categories"][0]
+    assert (left_out["attribute"], left_out["kept"]) == ("angry", ["true"])
+    assert left_out["share"] + refunds["share"] == pytest.approx(1)
+    assert left_out["traces"] + refunds["traces"] == 200
+    assert left_out["sampled"] + refunds["sampled"] == 100
+    assert left_out["share_low"] < left_out["share"] < left_out["share_high"]
+    assert any("are left out of the categories: angry is not true" in point for point in report.key_points)
 
 
 def test_an_empty_window_is_a_report(store: ClickHouse) -> None:
@@ -267,12 +289,24 @@ def test_everything_downstream_is_redacted(store: ClickHouse) -> None:
     [
         ({}, 9),
         ({"agent_only": False}, 10),
-        ({"service": "shop"}, 8),
-        ({"status": "Error"}, 2),
-        ({"tool": "refund"}, 1),
+        ({"service": ("shop",)}, 8),
+        ({"status": ("Error",)}, 2),
+        ({"tool": ("refund",)}, 1),
         ({"feedback_below": 0.5}, 1),
-        ({"attributes": {"tier": "gold"}}, 1),
-        ({"attributes": {"tier": "gold", "release": "2"}}, 0),
+        ({"service": ("shop", "else")}, 9),
+        ({"status": ("Ok", "Error")}, 2),
+        ({"tool": ("get_order", "refund")}, 9),
+        ({"feedback_above": 0.5}, 1),
+        ({"feedback": ("csat",)}, 1),
+        ({"feedback": ("csat",), "feedback_below": 0.5}, 0),
+        ({"feedback": ("nps", "thumbs"), "feedback_below": 0.5}, 1),
+        ({"min_ms": 1000}, 9),
+        ({"min_ms": 1000.5}, 1),
+        ({"max_ms": 1000}, 0),
+        ({"min_ms": 500, "max_ms": 2000}, 8),
+        ({"attributes": {"tier": ("gold",)}}, 1),
+        ({"attributes": {"tier": ("gold", "")}}, 9),
+        ({"attributes": {"tier": ("gold",), "release": ("2",)}}, 0),
         ({"where": "LlmCalls > 5"}, 1),
         ({"start_ns": START_NS + 5}, 4),
         ({"end_ns": START_NS + 5}, 5),
@@ -286,6 +320,7 @@ def test_selection(store: ClickHouse, filters: dict[str, Any], selected: int) ->
     rows[4] = replace(rows[4], attributes={"tier": "gold"})
     rows[6] = replace(rows[6], is_agent=False)
     rows[7] = replace(rows[7], llm_calls=9)
+    rows[8] = replace(rows[8], duration_ms=2000.0)
     selection = replace(job().selection, **filters)
     run = analyse(store, rows, ScriptedEngine(), selection=selection)
     assert run.traces_selected == selected
@@ -408,7 +443,7 @@ def test_filters_are_on_the_session(store: ClickHouse) -> None:
             store, 10, ScriptedEngine(), selection=replace(BY_SESSION, **dict([filters]))
         ).traces_selected
         for filters in [
-            ("status", "Error"),
+            ("status", ("Error",)),
             ("where", "length(TraceIds) > 3"),
             ("where", "has(TraceIds, 's007-2')"),
             ("end_ns", START_NS + 5),
@@ -430,6 +465,6 @@ def test_a_cut_run_on_sessions_says_sessions(store: ClickHouse) -> None:
     asyncio.run(store.insert("sessions", rows))
     run = analyse(store, [], ScriptedEngine(), selection=BY_SESSION)
     assert run.error.startswith("10 of 10 sampled sessions could not be labelled")
-    empty = analyse(store, [], ScriptedEngine(), selection=replace(BY_SESSION, service="none"))
+    empty = analyse(store, [], ScriptedEngine(), selection=replace(BY_SESSION, service=("none",)))
     (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=empty.run_id))
     assert report.summary.startswith("No closed session matched")

@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tracetaxa.analyze.aggregate import design_of, with_verdict
 from tracetaxa.analyze.estimate import mean, quantile
+from tracetaxa.analyze.prose import sound
 from tracetaxa.records import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tracetaxa.analyze.aggregate import CategoryResult, Labelled
+    from tracetaxa.analyze.exemplars import Exemplar
     from tracetaxa.records import RunRow, Spend
 
 SOLID = 5
 """A category needs this many labelled traces (or sessions) before a key point is made of its rates."""
+TRUSTED = 0.8
+"""Agreement of two readings that is surely below this is a key point."""
+FINDINGS = 3
+"""Findings that are key points."""
 REASON_CHARS = 160
 """Of an abstention's reason, what is quoted."""
 
@@ -45,11 +52,17 @@ def build_document(
     strata: Mapping[str, float],
     unit: str = "trace",
     prices: str = "",
+    quality: Mapping[str, Any] | None = None,
+    findings: Mapping[str, Any] | None = None,
+    precision: Mapping[str, Any] | None = None,
+    left_out: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Shapes are in docs/report.md; a golden test holds them.
 
     `strata` are the selected traces by stratum of the sample.
-    `unit` is what was counted (trace, session), `prices` says where the prices of tokens are from.
+    `unit` is what was counted (trace, session), `prices` says where the prices of tokens are from, `quality`
+    is the card of quality.py, `findings` and `precision` are what findings.py and precision.py say. A
+    sentence whose numbers are not those of the document is left out of it, and logged.
     """
     document: dict[str, Any] = {
         "run_id": run.run_id,
@@ -70,6 +83,7 @@ def build_document(
             "sampled": run.traces_sampled,
             "labelled": run.traces_labelled,
             "abstained": run.traces_abstained,
+            "copied": sum(bool(label.copied_from) for label in labelled),
             "still_open": run.still_open,
         },
         "sample": _sample(run, strata, labelled),
@@ -77,16 +91,27 @@ def build_document(
             "calls": spend.calls,
             "cached_calls": spend.cached_calls,
             "input_tokens": run.input_tokens,
+            "cached_input_tokens": spend.cached_tokens,
             "output_tokens": run.output_tokens,
             "cost_usd": run.cost_usd,
         },
         "totals": _totals(run, with_verdict(labelled), strata),
         "prices": prices,
         "categories": [_category(result, unit) for result in results],
+        "left_out": [dict(entry) for entry in left_out],
+        **({"quality": dict(quality)} if quality is not None else {}),
+        "findings": dict(findings) if findings is not None else None,
+        "precision": dict(precision) if precision is not None else None,
     }
     why = _most_frequent_reason(labelled)
-    document["summary"] = _summary(document, why)
-    document["key_points"] = _key_points(document, why)
+    quoted = (why.rstrip("."), run.error, *(value for entry in left_out for value in entry["kept"]))
+    document["summary"] = " ".join(sound(_summary(document, why), document, quoted))
+    document["key_points"] = sound(_key_points(document, why), document, quoted)
+    if document["findings"]:
+        told = document["findings"]["associations"]
+        document["findings"]["associations"] = [f for f in told if sound([f["sentence"]], document)]
+    if document["precision"]:
+        document["precision"]["sentences"] = sound(document["precision"]["sentences"], document)
     return document
 
 
@@ -149,15 +174,15 @@ def _category(result: CategoryResult, unit: str) -> dict[str, Any]:
         "feedback": dict(row.feedback),
         "tools": [{"name": name, "share": share} for name, share in result.tools],
         "attributes": {name: dict(values) for name, values in result.attributes.items()},
-        "examples": [_example(label, unit) for label in result.examples],
+        "examples": [_example(exemplar, unit) for exemplar in result.examples],
     }
     if row.level == 1:
         found["subcategories"] = [_category(child, unit) for child in result.subcategories]
     return found
 
 
-def _example(label: Labelled, unit: str) -> dict[str, Any]:
-    row, verdict = label.trace.row, label.assignment
+def _example(exemplar: Exemplar, unit: str) -> dict[str, Any]:
+    row, verdict = exemplar.label.trace.row, exemplar.label.assignment
     session = {"session_id": row.session_id} if unit == "session" else {}
     return session | {
         "trace_id": row.trace_id,
@@ -171,6 +196,7 @@ def _example(label: Labelled, unit: str) -> dict[str, Any]:
         "confidence": verdict.confidence,
         "status": row.status,
         "duration_ms": row.duration_ms,
+        "shown_for": [asdict(shown) for shown in exemplar.shown],
     }
 
 
@@ -210,15 +236,16 @@ def _unlabelled(document: dict[str, Any], why: str) -> list[str]:
     return sentences
 
 
-def _summary(document: dict[str, Any], why: str) -> str:
+def _summary(document: dict[str, Any], why: str) -> list[str]:
     population, categories = document["population"], document["categories"]
     unit, selected = document["unit"], population["selected"]
     if not selected:
-        return f"No closed {unit} matched this window and these filters, so there is nothing to report."
+        return [f"No closed {unit} matched this window and these filters, so there is nothing to report."]
     unlabelled = _unlabelled(document, why)
     if not categories:
         none = f"{selected:,} {unit if selected == 1 else f'{unit}s'} matched, and none was labelled."
-        return " ".join([none, *(unlabelled if population["abstained"] else [document["error"]])]).strip()
+        rest = unlabelled if population["abstained"] else [document["error"]]
+        return [none, *filter(None, rest)]
     kinds = [c for c in categories if c["category_id"] != OTHER]
     verdicts = population["labelled"] - population["abstained"]
     if verdicts == selected:
@@ -228,7 +255,7 @@ def _summary(document: dict[str, Any], why: str) -> str:
     else:
         base = f"{verdicts:,} of {selected:,} {unit}s were read"
     if not kinds:
-        return " ".join([f"{base}; they show no separable kinds of behaviour.", *unlabelled])
+        return [f"{base}; they show no separable kinds of behaviour.", *unlabelled]
     top = kinds[0]
     sentences = [
         f"{base} and fall into {len(kinds)} {'category' if len(kinds) == 1 else 'categories'}.",
@@ -243,7 +270,7 @@ def _summary(document: dict[str, Any], why: str) -> str:
                 f"Errors are most frequent in {worst['name']}: {_percent(worst['error_rate'])}, "
                 f"against {_percent(document['totals']['error_rate'])} overall."
             )
-    return " ".join(sentences)
+    return sentences
 
 
 def _key_points(document: dict[str, Any], why: str) -> list[str]:
@@ -251,14 +278,40 @@ def _key_points(document: dict[str, Any], why: str) -> list[str]:
     kinds = [c for c in categories if c["category_id"] != OTHER]
     points = [f"{c['name']}: {_percent(c['share'])} of {units}{_interval(c, 'share')}." for c in kinds[:3]]
     points += _outliers(kinds, totals, units)
+    points += _findings(document)
     rest = next((c for c in categories if c["category_id"] == OTHER), None)
     if rest and rest["share"] >= 0.1:
         points.append(f"{_percent(rest['share'])} of {units} fit no category.")
+    points += [
+        f"{_percent(entry['share'])} of {units}{_interval(entry, 'share')} are left out of the categories: "
+        f"{entry['attribute']} is not {' or '.join(entry['kept'])}."
+        for entry in document["left_out"]
+    ]
     points += _unlabelled(document, why)
+    points += _doubts(document, units)
     if document["population"]["still_open"]:
         still_open = f"{document['population']['still_open']:,} {units}"
         points.append(f"{still_open} were still open and are not counted.")
     return points
+
+
+def _findings(document: dict[str, Any]) -> list[str]:
+    """The first about errors, failing calls and long waits; then who asked what, how."""
+    found = (document["findings"] or {}).get("associations", [])
+    rates = [f for f in found if f["outcome"] != "category" and f["ratio"] > 1]
+    first = list({f["outcome"]: f for f in reversed(rates)}.values())[::-1]
+    cohorts = [f for f in found if f["outcome"] == "category" and f["trait"] in ("request", "attribute")]
+    return [finding["sentence"] for finding in [*first, *cohorts][:FINDINGS]]
+
+
+def _doubts(document: dict[str, Any], units: str) -> list[str]:
+    """Said where two readings surely differ too often to take the shares at face value."""
+    agreement = (document.get("quality") or {}).get("agreement")
+    if not agreement or agreement["category"]["share_high"] >= TRUSTED:
+        return []
+    category = agreement["category"]
+    same = f"{_percent(category['share'])}{_interval(category, 'share')}"
+    return [f"Read twice, only {same} of {category['compared']:,} {units} got the same category again."]
 
 
 def _outliers(kinds: list[dict[str, Any]], totals: dict[str, Any], units: str) -> list[str]:

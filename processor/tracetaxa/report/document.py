@@ -13,6 +13,15 @@ from tracetaxa.report.plain import plain_tree
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tracetaxa.report.quality import Quality
+
+
+class Shown(TypedDict):
+    role: str
+    value: float | None
+    usual: float | None
+    score: str
+
 
 class Example(TypedDict):
     trace_id: str
@@ -28,6 +37,20 @@ class Example(TypedDict):
     duration_ms: float
     session_id: NotRequired[str]
     """With `unit` session: the session, whose first trace is `trace_id`."""
+    shown_for: NotRequired[list[Shown]]
+    """Why it is shown: as typical, or for what it is an extreme of."""
+
+
+class LeftOut(TypedDict):
+    """Traces that an extracted attribute keeps out of the categories."""
+
+    attribute: str
+    kept: list[str]
+    traces: int
+    sampled: int
+    share: float
+    share_low: float
+    share_high: float
 
 
 class Tool(TypedDict):
@@ -60,6 +83,8 @@ class CategoryNode(TypedDict):
     tools: list[Tool]
     attributes: dict[str, dict[str, float]]
     examples: list[Example]
+    withheld: NotRequired[str]
+    """Why there are no examples: too few users stand behind the category."""
     subcategories: NotRequired[list[CategoryNode]]
     """Level 1 only."""
 
@@ -69,6 +94,8 @@ class Population(TypedDict):
     sampled: int
     labelled: int
     """Those that got an answer, abstentions among them."""
+    copied: NotRequired[int]
+    """Of the labelled, those that took the label of a near-duplicate."""
     abstained: int
     still_open: int
 
@@ -92,6 +119,8 @@ class SpendTotals(TypedDict):
     cached_calls: NotRequired[int]
     """Answered from the cache, beside `calls`."""
     input_tokens: int
+    cached_input_tokens: NotRequired[int]
+    """Of `input_tokens`, those that the provider had in its prompt cache."""
     output_tokens: int
     cost_usd: float | None
 
@@ -105,6 +134,49 @@ class Totals(TypedDict):
     input_tokens: int | None
     output_tokens: int | None
     cost_usd: float | None
+
+
+class Finding(TypedDict):
+    outcome: str
+    category_id: str
+    category: str
+    above_ms: float | None
+    trait: str
+    name: str
+    value: str
+    sampled: int
+    rate_with: float
+    rate_without: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    p: float
+    q: float
+    sentence: str
+
+
+class Findings(TypedDict):
+    tested: int
+    found: int
+    false_discovery_rate: float
+    associations: list[Finding]
+
+
+class Margin(TypedDict):
+    category_id: str
+    name: str
+    share: float
+    margin: float
+    margins: list[float]
+
+
+class Precision(TypedDict):
+    labelled: int
+    sizes: list[int]
+    smallest_traces: int
+    smallest_share: float
+    categories: list[Margin]
+    sentences: list[str]
 
 
 class Document(TypedDict):
@@ -132,6 +204,13 @@ class Document(TypedDict):
     prices: NotRequired[str]
     """Where the prices are from that `cost_usd` rests on."""
     categories: list[CategoryNode]
+    findings: NotRequired[Findings | None]
+    left_out: NotRequired[list[LeftOut]]
+    """What goes together; null when nothing was labelled."""
+    precision: NotRequired[Precision | None]
+    """What a larger sample would buy; null when there is none."""
+    quality: NotRequired[Quality]
+    """How far the labels can be trusted; not in reports of before it was measured."""
 
 
 def opened(document: Mapping[str, Any]) -> Document:

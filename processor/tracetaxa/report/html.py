@@ -23,7 +23,9 @@ from tracetaxa.report.document import (
     units,
     walk,
 )
+from tracetaxa.report.findings import SHOWN, TITLE, findings_note, findings_told, precision_line, shown_for
 from tracetaxa.report.plain import plain_tree
+from tracetaxa.report.quality import quality_rows
 from tracetaxa.report.quote import clip, excerpt
 from tracetaxa.report.wording import (
     FAILS_MORE,
@@ -78,18 +80,26 @@ def render_html(document: Mapping[str, Any]) -> str:
         population=population_line(report),
         engine=engine_line(report),
         commands=next_commands(report, shared_as="markdown"),
+        trust=quality_rows(report),
+        findings=findings_told(report, SHOWN),
+        more_findings=findings_told(report)[SHOWN:],
+        findings_title=TITLE,
+        findings_note=findings_note(report, len(findings_told(report))),
+        precision=precision_line(report),
     )
 
 
 def render_index(runs: Sequence[Mapping[str, Any]]) -> str:
-    """The page that lists runs in the order given, each linked to `/reports/<run_id>` unless still running.
+    """The page that lists runs in the order given, each linked to `/reports/<run_id>` if it has a report.
 
     A run is what `tracetaxa analyze --format json` prints: run_id, analysis, status, window_start and
-    window_end (RFC 3339), engine, selected (how many traces or sessions), cost_usd. A `title` is shown where
-    there is one.
+    window_end (RFC 3339), engine, selected (how many traces or sessions), cost_usd. Shown where they are
+    there: `title`, `error`, `scheduled_for`; `has_report` says whether there is one.
     """
     places = fmt.cost_places(run["cost_usd"] for run in runs)
-    return _render("index.html.j2", runs=[{"title": "", **plain_tree(run)} for run in runs], places=places)
+    absent = {"title": "", "error": None, "scheduled_for": None}
+    rows = [absent | {"has_report": run["status"] != "running"} | plain_tree(run) for run in runs]
+    return _render("index.html.j2", runs=rows, places=places)
 
 
 def content_security_policy() -> str:
@@ -135,6 +145,7 @@ def _environment() -> Environment:
         "percent": fmt.percent,
         "report_path": lambda run: f"/reports/{url_quote(run['run_id'], safe='')}",
         "score": fmt.score,
+        "shown_for": shown_for,
         "when": fmt.when,
         "window": _window,
     }

@@ -17,7 +17,9 @@ from tracetaxa.report.document import (
     units,
     walk,
 )
+from tracetaxa.report.findings import TITLE, findings_note, findings_told, precision_line, shown_for
 from tracetaxa.report.plain import one_line
+from tracetaxa.report.quality import quality_rows
 from tracetaxa.report.quote import clip
 from tracetaxa.report.wording import (
     STATUS_NOTES,
@@ -93,6 +95,15 @@ def _blocks(report: Document) -> Iterator[str]:
         yield "## Categories"
         yield _table(report)
         yield " ".join(map(escaped, [shares_of(report), *legend_notes(report)]))
+    if note := findings_note(report, len(findings_told(report))):
+        yield f"## {TITLE}"
+        if told := findings_told(report):
+            yield "\n".join(f"- {escaped(sentence)}" for sentence in told)
+        yield escaped(note)
+    if trust := quality_rows(report):
+        yield "## Quality"
+        yield "\n".join(f"- {escaped(name.capitalize())}: {escaped(text)}" for name, text in trust)
+    if report["categories"]:
         yield "## Evidence"
         for category in report["categories"]:
             yield from _evidence(category, report)
@@ -106,6 +117,8 @@ def _facts(report: Document) -> Iterator[tuple[str, str]]:
     yield units(report).capitalize(), population_line(report)
     if drawn := sample_line(report):
         yield "Sample", escaped(drawn)
+    if precise := precision_line(report):
+        yield "Precision", escaped(precise)
     if has_numbers(report):
         latency = f"p50 {fmt.duration(totals['p50_ms'])}, p95 {fmt.duration(totals['p95_ms'])}"
         numbers = (
@@ -171,6 +184,8 @@ def _evidence(category: CategoryNode, report: Document) -> Iterator[str]:
     yield "\n".join(about)
     for example in category["examples"]:
         yield _quote(example, report)
+    if withheld := category.get("withheld"):
+        yield escaped(withheld)
 
 
 def _quote(example: Example, report: Document) -> str:
@@ -183,6 +198,8 @@ def _quote(example: Example, report: Document) -> str:
     facts = f"{ids} · {escaped(fmt.duration(example['duration_ms']))}"
     if example["status"] == "Error":
         facts += " · error"
+    if why := shown_for(example):
+        facts += f" · {escaped(why)}"
     if example["reason"]:
         facts += f" · {escaped(clip(one_line(example['reason']), _LIMIT))}"
     return f"> {quote}\n>\n> {facts}"

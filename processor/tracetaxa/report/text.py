@@ -20,7 +20,17 @@ from tracetaxa.report.document import (
     units,
     walk,
 )
+from tracetaxa.report.findings import (
+    SHOWN,
+    TITLE,
+    findings_note,
+    findings_told,
+    is_extreme,
+    precision_line,
+    shown_for,
+)
 from tracetaxa.report.plain import one_line
+from tracetaxa.report.quality import quality_rows
 from tracetaxa.report.quote import clip
 from tracetaxa.report.terminal import bar, bullets, facts, heading, indented, line, paint, unbroken
 from tracetaxa.report.wording import (
@@ -75,6 +85,16 @@ def _report(report: Document, width: int) -> Iterator[RenderableType]:
         yield heading("Categories")
         yield _tree(report, width)
         yield line(f"\n{_legend(report, width)}", "dim")
+        if precise := precision_line(report):
+            yield line(precise, "dim")
+    if note := findings_note(report, len(findings_told(report, SHOWN))):
+        yield heading(TITLE)
+        yield bullets(findings_told(report, SHOWN))
+        yield line(note, "dim")
+    if trust := quality_rows(report):
+        yield heading("Quality")
+        yield facts(trust, label_width=11)
+    if report["categories"]:
         yield heading("Evidence")
         for number, category in enumerate(report["categories"]):
             if number:
@@ -172,6 +192,8 @@ def _evidence(category: CategoryNode, report: Document) -> Iterator[RenderableTy
     yield indented(facts(_category_facts(category, report), label_width=10), 2)
     for example in _pick(category["examples"]):
         yield from _quote(example, report)
+    if withheld := category.get("withheld"):
+        yield indented(line(withheld), 2)
 
 
 def _category_facts(category: CategoryNode, report: Document) -> list[tuple[str, str]]:
@@ -204,11 +226,12 @@ def _largest(shares: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def _pick(examples: list[Example]) -> list[Example]:
-    """Up to two examples that don't say the same; those with a quote first."""
+    """Up to two examples that don't say the same, a typical one and an extreme; those with a quote first."""
     distinct: dict[str, Example] = {}
     for example in sorted(examples, key=lambda e: not e["evidence"]):
         distinct.setdefault(one_line(example["evidence"] or example["input"]), example)
-    return list(distinct.values())[:_QUOTES]
+    ranked = sorted(distinct.values(), key=is_extreme)
+    return [*ranked[: _QUOTES - 1], *sorted(ranked[_QUOTES - 1 :], key=lambda e: not is_extreme(e))][:_QUOTES]
 
 
 def _quote(example: Example, report: Document) -> Iterator[RenderableType]:
@@ -218,6 +241,8 @@ def _quote(example: Example, report: Document) -> Iterator[RenderableType]:
     about.append(fmt.duration(example["duration_ms"]))
     if example["status"] == "Error":
         about.append("error")
+    if why := shown_for(example):
+        about.append(why)
     yield indented(line(" · ".join(about), "dim"), 4)
 
 

@@ -95,6 +95,8 @@ def population_line(report: Document) -> str:
     population = report["population"]
     parts = [f"{fmt.count(population['selected'])} in the window"]
     parts += [f"{fmt.count(population['sampled'])} sampled", f"{fmt.count(with_verdict(report))} labelled"]
+    if copied := population.get("copied"):
+        parts[-1] += f" ({fmt.count(copied)} of them by a near-duplicate that was read)"
     if population["abstained"]:
         parts.append(f"{fmt.count(population['abstained'])} without a verdict (left out)")
     if population["still_open"]:
@@ -122,9 +124,12 @@ _SHARED_AS = {
 
 
 def cached_calls(report: Document) -> str:
-    """What to add where the calls of a run are counted: how many the cache answered."""
-    number = report["spend"].get("cached_calls", 0)
-    return f"; {number:,} answered from the cache" if number else ""
+    """What to add where the calls of a run are counted: what came out of a cache, the provider's and ours."""
+    spend = report["spend"]
+    number, tokens = spend.get("cached_calls", 0), spend.get("cached_input_tokens", 0)
+    share = tokens / spend["input_tokens"] if spend["input_tokens"] else 0.0
+    told = f"; {share:.0%} of the input out of the provider's cache" if tokens else ""
+    return f"{told}; {number:,} answered from the cache" if number else told
 
 
 def sample_line(report: Document) -> str:
@@ -152,7 +157,7 @@ def next_commands(report: Document, shared_as: str = "html") -> list[tuple[str, 
         commands.append(("Look at a wider window", _analyze(report, "--window 7d")))
     if report["status"] != "complete":
         start, end = shlex.quote(report["window_start"]), shlex.quote(report["window_end"])
-        first = "Raise budget.usd first, then run it again"
+        first = "Raise budget.usd, or budget.overrun, and run it again"
         why = first if "budget" in report["error"].lower() else "Run it again"
         commands.append((why, _analyze(report, f"--from {start} --to {end}")))
     return commands
