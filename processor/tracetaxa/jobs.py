@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tracetaxa.analyze.audit import AuditPlan
 from tracetaxa.analyze.document import rfc3339
+from tracetaxa.analyze.job import Job, Stop
 from tracetaxa.analyze.languages import load_detector
 from tracetaxa.analyze.local.engine import LocalEngine
 from tracetaxa.analyze.model.budget import NO_LIMIT, Amount
@@ -21,7 +22,7 @@ from tracetaxa.analyze.model.engine import ModelEngine
 from tracetaxa.analyze.model.quote import Quote, Rehearsal
 from tracetaxa.analyze.model.stand_in import StandIn
 from tracetaxa.analyze.previous import previous_categories
-from tracetaxa.analyze.run import Job, Stop, plan_analysis, rehearse_analysis, run_analysis
+from tracetaxa.analyze.run import plan_analysis, rehearse_analysis, run_analysis
 from tracetaxa.analyze.sample import source_of
 from tracetaxa.config import AnalysisConfig, Config, duration_seconds, parse_analysis
 from tracetaxa.errors import ConfigError, EngineUnavailable, QueryFailed, QueryRefused

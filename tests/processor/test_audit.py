@@ -18,10 +18,11 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from factories import START_NS
 from noisy_oracle import NoisyOracle, cases, truth
 from tracetaxa.analyze.audit import AuditPlan
+from tracetaxa.analyze.job import Job
 from tracetaxa.analyze.model.budget import Amount
 from tracetaxa.analyze.model.engine import ModelEngine
 from tracetaxa.analyze.plan import SamplePlan
-from tracetaxa.analyze.run import Job, run_analysis
+from tracetaxa.analyze.run import run_analysis
 from tracetaxa.llm.chat import OpenAIChat
 from tracetaxa.protocols import no_progress
 from tracetaxa.records import Brief, ReportRow, RunRow, Selection

@@ -13,8 +13,9 @@ from factories import START_NS, trace_row
 from tracetaxa.analyze.aggregate import Labelled
 from tracetaxa.analyze.contingency import LEAST_GROUP
 from tracetaxa.analyze.findings import MOST_ALIKE, find
+from tracetaxa.analyze.job import Job
 from tracetaxa.analyze.plan import SamplePlan
-from tracetaxa.analyze.run import Job, run_analysis
+from tracetaxa.analyze.run import run_analysis
 from tracetaxa.analyze.shapes import shapes_of
 from tracetaxa.analyze.traits import Told
 from tracetaxa.protocols import no_progress

@@ -17,9 +17,10 @@ from injections import INJECTIONS
 from tracetaxa.analyze import injection
 from tracetaxa.analyze.digest import digest
 from tracetaxa.analyze.fence import neutralise
+from tracetaxa.analyze.job import Job
 from tracetaxa.analyze.model.engine import ModelEngine
 from tracetaxa.analyze.plan import SamplePlan
-from tracetaxa.analyze.run import Job, run_analysis
+from tracetaxa.analyze.run import run_analysis
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.cli.output import json_text
 from tracetaxa.dialects import read_trace

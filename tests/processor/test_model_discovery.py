@@ -12,11 +12,12 @@ import pytest
 
 from factories import START_NS, trace_row
 from injections import INJECTIONS
+from tracetaxa.analyze.job import Job
 from tracetaxa.analyze.model.engine import ModelEngine
 from tracetaxa.analyze.model.kinds import Kind, settled, together
 from tracetaxa.analyze.plan import SamplePlan
 from tracetaxa.analyze.previous import previous_categories
-from tracetaxa.analyze.run import Job, run_analysis
+from tracetaxa.analyze.run import run_analysis
 from tracetaxa.config import parse_analysis
 from tracetaxa.errors import ConfigError, ModelReplyInvalid
 from tracetaxa.llm.chat import OpenAIChat

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from factories import START_NS, trace_row
 from tracetaxa.analyze.aggregate import Labelled, design_of
 from tracetaxa.analyze.estimate import proportion
+from tracetaxa.analyze.job import Job
 from tracetaxa.analyze.plan import SamplePlan
-from tracetaxa.analyze.run import Job, run_analysis
+from tracetaxa.analyze.run import run_analysis
 from tracetaxa.analyze.sample import Alike, count_strata, draw_sample
 from tracetaxa.analyze.thinning import FEWEST, MOST, copy_label, thin
 from tracetaxa.protocols import no_progress

@@ -12,7 +12,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.run import Stop
+from tracetaxa.analyze.job import Stop
 from tracetaxa.errors import RunFailed
 from tracetaxa.jobs import quote_request, run_request
 from tracetaxa.protocols import no_progress
