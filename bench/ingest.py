@@ -3,7 +3,8 @@
 All store the same spans in the same tables, with the same indexes and views, through the same embedded
 engine, and with the same rows in an insert; rounds are interleaved and figures are medians. Each contestant
 runs in processes of its own, and CPU is what the kernel counted for them (Linux's /proc) until everything is
-stored, and for a moment after it, for merges.
+stored and merges are over, which each insert causes sooner or later. How many there were by then is up to the
+engine's mood: what they took is told, and ratios are given with and without them.
 
 - tracetaxa: `tracetaxa serve`, which answers after the commit. Assembly, which the others have none of, is
   put off.
@@ -42,6 +43,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from bench import ingest_spans
+from bench.ingest_floor import merge_seconds, settle
 from tracetaxa.demo.child import Service
 from tracetaxa.store.owner import find_owner
 
@@ -55,7 +57,6 @@ PASSWORD = "s3cret-pass"
 SPANS = 500
 """A request."""
 CHANNELS = 4
-SETTLE_SECONDS = 1.0
 STORED_SECONDS = 120.0
 PACED_SHARE = 0.6
 
@@ -89,6 +90,9 @@ class Target:
 
     def cpu_seconds(self) -> float:
         return sum(_cpu_seconds(pid) for pid in self.pids) - self.apart()
+
+    def merge_seconds(self) -> float:
+        return sum(map(merge_seconds, self.pids))
 
     def rss_mib(self, peak: bool = True) -> float:
         return sum(_rss_mib(pid, peak=peak) for pid in self.pids)
@@ -131,7 +135,7 @@ def bench(
         "senders": senders,
         "skipped": skipped or None,
         "medians": medians,
-        "ratios": _ratios(medians),
+        "ratios": _ratios(results),
         "all": results,
     }
 
@@ -159,14 +163,16 @@ def _measure(target: Target, load: Load, paced_seconds: float) -> dict[str, floa
     asyncio.run(send(target.endpoint, load.warming, load.senders))
     warm = len(load.warming) * load.spans
     _wait_stored(target, warm)
-    inserts, apart, cpu, began = target.inserts(), target.apart(), target.cpu_seconds(), time.perf_counter()
+    inserts, apart, merges = target.inserts(), target.apart(), target.merge_seconds()
+    cpu, began = target.cpu_seconds(), time.perf_counter()
     latencies = asyncio.run(send(target.endpoint, load.requests, load.senders))
     acknowledged = time.perf_counter() - began
     _wait_stored(target, warm + load.total)
     stored = time.perf_counter() - began
-    time.sleep(SETTLE_SECONDS)
+    settle(target.cpu_seconds)
     found = {
         "cpu_us_per_span": (target.cpu_seconds() - cpu) / load.total * 1e6,
+        "merges_us_per_span": (target.merge_seconds() - merges) / load.total * 1e6,
         "apart_us_per_span": (target.apart() - apart) / load.total * 1e6,
         "stored_per_second": load.total / stored,
         "acknowledged_per_second": load.total / acknowledged,
@@ -231,7 +237,12 @@ def _tracetaxa(directory: Path, load: Load) -> Iterator[Target]:
     config = {
         "store": {"dsn": f"chdb://{directory / 'data'}"},
         "receiver": {"grpc": any_port, "http": any_port, "max_batch_spans": load.rows_per_insert},
-        "assembly": {"idle_seconds": 36_000, "orphan_idle_seconds": 36_000, "max_trace_seconds": 86_400},
+        "assembly": {
+            "idle_seconds": 36_000,
+            "orphan_idle_seconds": 36_000,
+            "max_trace_seconds": 86_400,
+            "tick_seconds": 60,
+        },
         "api": any_port,
         "sql": any_port,
         "health": any_port,
@@ -372,10 +383,10 @@ def report(result: dict[str, Any]) -> str:
         "",
         f"{'':28}" + "".join(f"{name:>12}" for name in result["medians"]),
     ]
-    for key in next(iter(result["medians"].values())):
+    for key in dict.fromkeys(key for found in result["medians"].values() for key in found):
         cells = (found.get(key) for found in result["medians"].values())
         lines.append(f"{key:28}" + "".join(f"{'' if cell is None else f'{cell:.4g}':>12}" for cell in cells))
-    lines += ["", *(f"{key:44}{value:8.2f}" for key, value in result["ratios"].items())]
+    lines += ["", *(f"{key:58}{value:8.2f}" for key, value in result["ratios"].items())]
     if result["skipped"]:
         lines += ["", f"skipped: {result['skipped']}"]
     return "\n".join(lines)
@@ -391,15 +402,22 @@ def report_soak(result: dict[str, Any]) -> str:
     )
 
 
-def _ratios(medians: dict[str, dict[str, float]]) -> dict[str, float]:
-    ours, rotel, floor = (medians.get(name) for name in ("tracetaxa", "rotel", "floor"))
+def _ratios(results: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+    """Medians of the ratios within each round: what else the machine does changes from round to round."""
+    cpu, merges, stored = "cpu_us_per_span", "merges_us_per_span", "stored_per_second"
     ratios = {}
-    if ours and rotel:
-        cpu, stored = "cpu_us_per_span", "stored_per_second"
-        ratios["CPU a span: tracetaxa / (Rotel + engine)"] = ours[cpu] / rotel[cpu]
-        ratios["stored spans/s: tracetaxa / Rotel"] = ours[stored] / rotel[stored]
-    if ours and floor:
-        ratios["CPU a span: tracetaxa / floor"] = ours["cpu_us_per_span"] / floor["cpu_us_per_span"]
+    for other, title in (("rotel", "(Rotel + engine)"), ("floor", "floor")):
+        pairs = list(zip(results["tracetaxa"], results.get(other, ()), strict=False))
+        if not pairs:
+            continue
+        ratios[f"CPU a span: tracetaxa / {title}"] = statistics.median(a[cpu] / b[cpu] for a, b in pairs)
+        ratios[f"CPU a span without merges: tracetaxa / {title}"] = statistics.median(
+            (a[cpu] - a[merges]) / (b[cpu] - b[merges]) for a, b in pairs
+        )
+        if other == "rotel":
+            ratios["stored spans/s: tracetaxa / Rotel"] = statistics.median(
+                a[stored] / b[stored] for a, b in pairs
+            )
     return ratios
 
 

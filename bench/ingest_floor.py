@@ -7,20 +7,25 @@ prints what the inserts cost as JSON.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tracetaxa.store.database import ClickHouse
 from tracetaxa.store.dsn import Dsn
 from tracetaxa.store.migrate import migrate
-from tracetaxa_exporter.clickhouse import OWN_SPAN_COLUMNS, SPAN_COLUMNS, create_tables
-from tracetaxa_exporter.clickhouse.rows import TimeLimits
-from tracetaxa_exporter.clickhouse.spans import SpanColumns
+from tracetaxa_exporter.clickhouse import OWN_SPAN_COLUMNS, SPAN_COLUMNS, SpanWriter, create_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 RETENTION_DAYS = 30
-SETTLE_SECONDS = 1.0
+QUIET_CPU_SECONDS = 0.15
+SETTLE_SECONDS = 30.0
 
 
 def open_store(path: str | Path) -> ClickHouse:
@@ -32,32 +37,36 @@ def open_store(path: str | Path) -> ClickHouse:
     return store
 
 
-def blocks(path: Path, requests: int) -> list[tuple[int, bytes]]:
-    """Rows and Native block of each group of so many requests."""
-    data = path.read_bytes()
-    limits = TimeLimits.at(time.time_ns())
-    made, at = [], 0
+def blocks(store: ClickHouse, directory: Path, requests: int) -> Iterator[tuple[int, Path]]:
+    """Rows and file of a Native block of each group of so many requests, in the order in which they came."""
+    client = store.connect()
+    client.command("CREATE DATABASE scratch")
+    client.command("USE scratch")
+    columns = ", ".join(f"`{name}` {kind}" for name, kind in (SPAN_COLUMNS | OWN_SPAN_COLUMNS).items())
+    client.command(f"CREATE TABLE otel_traces ({columns}) ENGINE = Memory")
+    writer = SpanWriter(client)
+    waiting = list(_requests(directory / "requests"))
+    for at in range(0, len(waiting), requests):
+        writer.write(waiting[at : at + requests])
+        file = directory / f"{at}.native"
+        client.command(f"SELECT * FROM scratch.otel_traces INTO OUTFILE '{file}' FORMAT Native")
+        yield client.query("SELECT count() AS n FROM scratch.otel_traces").first_item["n"], file
+        client.command("TRUNCATE TABLE scratch.otel_traces")
+
+
+def _requests(path: Path) -> Iterator[bytes]:
+    data, at = path.read_bytes(), 0
     while at < len(data):
-        spans = SpanColumns(limits)
-        for _ in range(requests):
-            if at < len(data):
-                size = int.from_bytes(data[at : at + 4], "little")
-                spans.add(data[at + 4 : at + 4 + size])
-                at += 4 + size
-        made.append((len(spans), spans.native([*SPAN_COLUMNS, *OWN_SPAN_COLUMNS])))
-    return made
+        end = at + 4 + int.from_bytes(data[at : at + 4], "little")
+        yield data[at + 4 : end]
+        at = end
 
 
 def main(directory: Path, requests: int) -> None:
     store = open_store(directory / "data")
     client = store.connect()
-    made = blocks(directory / "requests", requests)
+    files = list(blocks(store, directory, requests))
     columns = [*SPAN_COLUMNS, *OWN_SPAN_COLUMNS]
-    files = []
-    for number, (rows, block) in enumerate(made):
-        file = directory / f"{number}.native"
-        file.write_bytes(block)
-        files.append((rows, file))
     names = ", ".join(f"`{name}`" for name in columns)
     # The engine's defaults, or what the product sets.
     insert = f"INSERT INTO otel_traces ({names}) FROM INFILE '%s' SETTINGS %s FORMAT Native"
@@ -65,20 +74,42 @@ def main(directory: Path, requests: int) -> None:
     for name, settings in (("own", "optimize_on_insert = 0"), ("", "async_insert = 0")):
         client.command("TRUNCATE TABLE otel_traces")
         client.command(insert % (files[0][1], settings))
-        cpu, began = _cpu_seconds(), time.perf_counter()
+        cpu, merges, began = _cpu_seconds(), merge_seconds(os.getpid()), time.perf_counter()
         for _, file in files:
             client.command(insert % (file, settings))
         stored = time.perf_counter() - began
-        time.sleep(SETTLE_SECONDS)
+        settle(_cpu_seconds)
         total = sum(rows for rows, _ in files)
         found |= {
             f"cpu_us_per_span{name and '_' + name}": (_cpu_seconds() - cpu) / total * 1e6,
+            f"merges_us_per_span{name and '_' + name}": (merge_seconds(os.getpid()) - merges) / total * 1e6,
             f"stored_per_second{name and '_' + name}": total / stored,
         }
     found["rows_per_insert"] = sum(rows for rows, _ in files) / len(files)
     found["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(found))
     store.close()
+
+
+def settle(cpu_seconds: Callable[[], float]) -> None:
+    """Until merges, which every insert causes sooner or later, are over: a second with hardly any CPU."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < deadline:
+        before = cpu_seconds()
+        time.sleep(1)
+        if cpu_seconds() - before < QUIET_CPU_SECONDS:
+            return
+
+
+def merge_seconds(pid: int) -> float:
+    """CPU of the engine's merges in a process, by the names of their threads (Linux)."""
+    found = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # it ended
+            name, _, fields = (task / "stat").read_text().partition("(")[2].rpartition(")")
+            if name.startswith("MergeMutate"):
+                found += sum(map(int, fields.split()[11:13]))
+    return found / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu_seconds() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +13,8 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 from grpc_status import rpc_status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from tracetaxa.receive import LOGS, TRACES, ExportService, GroupCommit, GrpcReceiver, HttpReceiver, Room
 from tracetaxa.web import ConnectionLimits, WebServer
@@ -20,9 +23,32 @@ from tracetaxa_exporter.clickhouse import Rejected
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from clickhouse_connect.driver.client import Client
+
     from tracetaxa.receive import Signal
 
 DEADLINE = 30.0
+
+
+def request(*numbers: int, name: str = "chat") -> ExportTraceServiceRequest:
+    """Spans that ended now, each a trace of its own."""
+    now = time.time_ns()
+    spans = [
+        Span(
+            trace_id=number.to_bytes(16),
+            span_id=number.to_bytes(8),
+            name=name,
+            start_time_unix_nano=now - 10**9,
+            end_time_unix_nano=now,
+        )
+        for number in numbers
+    ]
+    return ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=spans)])])
+
+
+def count(reader: Client, table: str = "otel_traces") -> int:
+    """Rows, of `table` or of what is written after its name."""
+    return int(reader.query(f"SELECT count() AS n FROM {table}").first_item["n"])
 
 
 class Writer(Protocol):
@@ -112,7 +138,7 @@ class Service:
             GroupCommit(store.write, items=signal.items, **{"linger_ms": 1, "room": self.room, **commit})
             for store, signal in zip(self.stores, (TRACES, LOGS), strict=True)
         ]
-        self.traces = ExportService(TRACES, self.commits[0])
+        self.traces = ExportService(TRACES, self.commits[0], getattr(self.stores[0].writer, "read", None))
         self.logs = ExportService(LOGS, self.commits[1])
         services = (self.traces, self.logs)
         shared = {"room": self.room, **receiver}

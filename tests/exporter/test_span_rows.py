@@ -1,17 +1,15 @@
-"""OTLP spans as columns, one rule at a time, and against rows built in a plain way; what ClickHouse makes of them
-is in test_writer."""
+"""OTLP spans as rows, as ClickHouse reads and writes them: one rule at a time, and against rows built in a plain
+way. The table of these tests keeps rows in their order and has no views; the real one is in test_writer."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from clickhouse_connect.driver.buffer import ResponseBuffer
-from clickhouse_connect.driver.query import QueryContext
-from clickhouse_connect.driver.transform import NativeTransform
 from google.protobuf.message import DecodeError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import (
@@ -25,12 +23,18 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from captures import NAMES, requests
+from databases import Databases, get_client
 from span_rows import span_rows
-from tracetaxa_exporter.clickhouse.attributes import Attributes
-from tracetaxa_exporter.clickhouse.native import string
-from tracetaxa_exporter.clickhouse.rows import DAY_NS, YEAR_2000_NS, Rejected, TimeLimits
-from tracetaxa_exporter.clickhouse.spans import OWN_SPAN_COLUMNS, SPAN_COLUMNS, SpanColumns
-from tracetaxa_exporter.clickhouse.values import text
+from tracetaxa.store.dsn import Dsn
+from tracetaxa_exporter.clickhouse import OWN_SPAN_COLUMNS, SPAN_COLUMNS, Rejected, SpanWriter
+from tracetaxa_exporter.clickhouse.rows import DAY_NS, YEAR_2000_NS, TimeLimits
+from tracetaxa_exporter.clickhouse.spans import SpanRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from clickhouse_connect.driver.client import Client
 
 NOW = 1_790_000_000 * 10**9
 GOOD: dict[str, Any] = {
@@ -46,36 +50,55 @@ def request(*spans: Span) -> ExportTraceServiceRequest:
     return ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=spans)])])
 
 
-def convert(message: ExportTraceServiceRequest) -> tuple[list[dict[str, Any]], Rejected]:
-    spans = SpanColumns(TimeLimits.at(NOW))
-    rejected = spans.add(message.SerializeToString())
-    return read(spans), rejected
+@dataclass
+class Table:
+    """What a writer made of requests, row by row."""
+
+    client: Client
+
+    def convert(self, *messages: ExportTraceServiceRequest | bytes) -> tuple[list[dict[str, Any]], Rejected]:
+        """The rows, and what was rejected of the last request."""
+        rejected = SpanWriter(self.client, now_ns=lambda: NOW).write(messages)[-1]
+        return self.take(), rejected
+
+    def take(self) -> list[dict[str, Any]]:
+        found = self.client.query("SELECT * FROM otel_traces", query_formats={"DateTime64*": "int"})
+        if found.row_count:
+            self.client.command("TRUNCATE TABLE otel_traces")
+        return [dict(row) for row in found.named_results()]
+
+    def one(self, **changes: Any) -> dict[str, Any]:
+        (row,), rejected = self.convert(request(Span(**{**GOOD, **changes})))
+        assert rejected.count == 0
+        assert rejected.message == ""
+        return row
+
+    def assert_rows(self, messages: Sequence[ExportTraceServiceRequest], now_ns: int = NOW) -> int:
+        """How many they are, after they were compared with rows that were made in the plain way."""
+        limits = TimeLimits.at(now_ns)
+        SpanWriter(self.client, now_ns=lambda: now_ns).write(messages)
+        rows = self.take()
+        assert rows == [row for message in messages for row in span_rows(message, limits)]
+        return len(rows)
 
 
-def read(spans: SpanColumns) -> list[dict[str, Any]]:
-    """The block as the driver reads it."""
-    if not len(spans):
-        return []
-    columns = [*SPAN_COLUMNS, *OWN_SPAN_COLUMNS]
-    block = SimpleNamespace(gen=iter([spans.native(columns)]), close=lambda: None, last_message=None)
-    context = QueryContext(query_formats={"DateTime64*": "int"})
-    result = NativeTransform.parse_response(ResponseBuffer(block), context)
-    assert list(result.column_names) == columns
-    return [dict(row) for row in result.named_results()]
-
-
-def one(**changes: Any) -> dict[str, Any]:
-    (row,), rejected = convert(request(Span(**{**GOOD, **changes})))
-    assert rejected.count == 0
-    assert rejected.message == ""
-    return row
+@pytest.fixture(scope="module")
+def table(chdb_path: Path) -> Iterator[Table]:
+    databases = Databases(Dsn(path=chdb_path))
+    name = databases.make()
+    client = get_client(databases.dsn, name)
+    columns = ", ".join(f"`{name}` {kind}" for name, kind in (SPAN_COLUMNS | OWN_SPAN_COLUMNS).items())
+    client.command(f"CREATE TABLE otel_traces ({columns}) ENGINE = Memory")
+    yield Table(client)
+    client.close()
+    databases.drop(name)
 
 
 def attribute(key: str, value: str) -> KeyValue:
     return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
-def test_span_becomes_a_row() -> None:
+def test_span_becomes_a_row(table: Table) -> None:
     span = Span(
         **GOOD,
         parent_span_id=b"\xab" * 8,
@@ -90,7 +113,7 @@ def test_span_becomes_a_row() -> None:
     message.resource_spans[0].resource.CopyFrom(Resource(attributes=[attribute("service.name", "shop")]))
     message.resource_spans[0].scope_spans[0].scope.name = "openai"
     message.resource_spans[0].scope_spans[0].scope.version = "1.0"
-    rows, _ = convert(message)
+    rows, _ = table.convert(message)
     assert rows == [
         {
             "Timestamp": NOW - 5_000_000_000,
@@ -124,25 +147,25 @@ def test_span_becomes_a_row() -> None:
     ("kind", "expected"),
     [*enumerate(["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer", ""]), (-1, "")],
 )
-def test_span_kind(kind: int, expected: str) -> None:
-    assert one(kind=kind)["SpanKind"] == expected
+def test_span_kind(table: Table, kind: int, expected: str) -> None:
+    assert table.one(kind=kind)["SpanKind"] == expected
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, "Unset"), (1, "Ok"), (2, "Error"), (3, ""), (-1, "")])
-def test_status_code(code: int, expected: str) -> None:
-    assert one(status={"code": code})["StatusCode"] == expected
+def test_status_code(table: Table, code: int, expected: str) -> None:
+    assert table.one(status={"code": code})["StatusCode"] == expected
 
 
 @pytest.mark.parametrize("parent", [b"", bytes(8)])
-def test_root_has_no_parent(parent: bytes) -> None:
-    assert one(parent_span_id=parent)["ParentSpanId"] == ""
+def test_root_has_no_parent(table: Table, parent: bytes) -> None:
+    assert table.one(parent_span_id=parent)["ParentSpanId"] == ""
 
 
 @pytest.mark.parametrize(
     ("flags", "remote"), [(0, False), (0x01, False), (0x100, False), (0x200, False), (0x301, True)]
 )
-def test_parent_is_remote_when_the_sender_says_so(flags: int, remote: bool) -> None:
-    assert one(flags=flags)["ParentIsRemote"] is remote
+def test_parent_is_remote_when_the_sender_says_so(table: Table, flags: int, remote: bool) -> None:
+    assert table.one(flags=flags)["ParentIsRemote"] is remote
 
 
 @pytest.mark.parametrize(
@@ -154,12 +177,14 @@ def test_parent_is_remote_when_the_sender_says_so(flags: int, remote: bool) -> N
         (2**64 - 1, DAY_NS + 5_000_000_000),
     ],
 )
-def test_duration_is_never_negative_and_never_reaches_far_into_the_future(end: int, duration: int) -> None:
-    assert one(end_time_unix_nano=end)["Duration"] == duration
+def test_duration_is_never_negative_and_never_reaches_far_into_the_future(
+    table: Table, end: int, duration: int
+) -> None:
+    assert table.one(end_time_unix_nano=end)["Duration"] == duration
 
 
-def test_wild_event_time_fits_the_column() -> None:
-    assert one(events=[Span.Event(time_unix_nano=2**64 - 1)])["Events.Timestamp"] == [2**63 - 1]
+def test_wild_event_time_fits_the_column(table: Table) -> None:
+    assert table.one(events=[Span.Event(time_unix_nano=2**64 - 1)])["Events.Timestamp"] == [2**63 - 1]
 
 
 @pytest.mark.parametrize(
@@ -178,17 +203,19 @@ def test_wild_event_time_fits_the_column() -> None:
         ({"start_time_unix_nano": 2**64 - 1}, "too far in the future"),
     ],
 )
-def test_bad_span_is_rejected_and_its_neighbours_are_kept(changes: dict[str, Any], reason: str) -> None:
+def test_bad_span_is_rejected_and_its_neighbours_are_kept(
+    table: Table, changes: dict[str, Any], reason: str
+) -> None:
     good = Span(**GOOD)
-    rows, rejected = convert(request(good, Span(**{**GOOD, **changes}), good))
+    rows, rejected = table.convert(request(good, Span(**{**GOOD, **changes}), good))
     assert len(rows) == 2
     assert rejected.count == 1
     assert reason in rejected.message
 
 
 @pytest.mark.parametrize("start", [YEAR_2000_NS, NOW + DAY_NS])
-def test_limits_of_the_start_time_are_good(start: int) -> None:
-    assert one(start_time_unix_nano=start)["Timestamp"] == start
+def test_limits_of_the_start_time_are_good(table: Table, start: int) -> None:
+    assert table.one(start_time_unix_nano=start)["Timestamp"] == start
 
 
 @pytest.mark.parametrize(
@@ -204,25 +231,24 @@ def test_limits_of_the_start_time_are_good(start: int) -> None:
     ],
 )
 def test_age_is_limited_by_the_retention(age_ns: int, max_age_ns: int | None, reason: str) -> None:
-    spans = SpanColumns(TimeLimits.at(NOW, max_age_ns=max_age_ns))
     message = request(Span(**{**GOOD, "start_time_unix_nano": NOW - age_ns}))
-    rejected = spans.add(message.SerializeToString())
-    assert (len(spans), rejected.count) == ((0, 1) if reason else (1, 0))
-    assert rejected.message.endswith(reason)
+    rows = SpanRows(message.SerializeToString(), TimeLimits.at(NOW, max_age_ns=max_age_ns))
+    assert (len(rows), rows.rejected.count, rows.count) == ((0, 1, 1) if reason else (1, 0, 1))
+    assert rows.rejected.message.endswith(reason)
 
 
-def test_rejections_are_counted_by_reason() -> None:
-    _, rejected = convert(request(Span(), Span(), Span(**{**GOOD, "start_time_unix_nano": 1})))
+def test_rejections_are_counted_by_reason(table: Table) -> None:
+    _, rejected = table.convert(request(Span(), Span(), Span(**{**GOOD, "start_time_unix_nano": 1})))
     assert sorted(rejected.reasons.values()) == [1, 2]
     assert rejected.count == 3
     assert "all zero (2)" in rejected.message
     assert "before the year 2000 (1)" in rejected.message
 
 
-def test_spans_of_one_resource_have_its_attributes() -> None:
+def test_spans_of_one_resource_have_its_attributes(table: Table) -> None:
     message = request(Span(**GOOD), Span(), Span(**GOOD))
     message.resource_spans[0].resource.attributes.append(attribute("host.name", "a"))
-    rows, _ = convert(message)
+    rows, _ = table.convert(message)
     assert [row["ResourceAttributes"] for row in rows] == [{"host.name": "a"}] * 2
     assert rows[0]["ServiceName"] == ""
 
@@ -298,27 +324,28 @@ requests_ = st.builds(
 )
 
 
-@given(st.lists(requests_, max_size=3))
-def test_columns_say_what_rows_would(messages: list[ExportTraceServiceRequest]) -> None:
-    assert_columns_are_rows(messages)
+@settings(deadline=None, max_examples=50)
+@given(st.lists(requests_, max_size=10))
+def test_rows_are_those_of_the_plain_way(table: Table, messages: list[ExportTraceServiceRequest]) -> None:
+    table.assert_rows(messages)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_columns_of_captured_requests(name: str) -> None:
-    assert assert_columns_are_rows(requests(name)[0], TimeLimits(0, 2**63 - 1)) > 0
+def test_rows_of_captured_requests(table: Table, name: str) -> None:
+    assert table.assert_rows(requests(name)[0], time.time_ns()) > 0
 
 
 @pytest.mark.parametrize("count", [1, 256, 257, 65_536, 65_537])
-def test_any_number_of_different_keys(count: int) -> None:
+def test_any_number_of_different_keys(table: Table, count: int) -> None:
     keys = [attribute(str(number), "v") for number in range(count)]
-    assert_columns_are_rows([request(Span(**GOOD, attributes=keys), Span(**GOOD, attributes=keys[:3]))])
+    table.assert_rows([request(Span(**GOOD, attributes=keys), Span(**GOOD, attributes=keys[:3]))])
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 127, 128, 129, 16_379, 16_380, 16_383, 16_384, 2_100_000])
 @pytest.mark.parametrize("key", ["", "k", "k" * 127, "k" * 128])
-def test_attribute_of_any_length(key: str, length: int) -> None:
+def test_attribute_of_any_length(table: Table, key: str, length: int) -> None:
     value = ("é" * length).encode()[:length].decode(errors="replace") if length < 200 else "x" * length
-    assert_columns_are_rows([request(Span(**GOOD, attributes=[attribute(key, value)]))])
+    table.assert_rows([request(Span(**GOOD, attributes=[attribute(key, value)]))])
 
 
 KEY, TEXT = b"\x0a\x01k", b"\x12\x03\x0a\x01v"
@@ -343,33 +370,25 @@ KEY, TEXT = b"\x0a\x01k", b"\x12\x03\x0a\x01v"
         KEY + TEXT + b"\xfa\x01\x01x",
     ],
 )
-def test_attribute_in_any_wire_form(wire: bytes) -> None:
+def test_attribute_in_any_wire_form(table: Table, wire: bytes) -> None:
     """Senders may order, repeat and pad fields as they like."""
+    span = Span(**GOOD).SerializeToString() + b"\x4a" + bytes([len(wire)]) + wire
+    scope_spans = b"\x12" + bytes([len(span)]) + span
+    resource_spans = b"\x12" + bytes([len(scope_spans)]) + scope_spans
+    message = b"\x0a" + bytes([len(resource_spans)]) + resource_spans
     try:
-        expected = KeyValue.FromString(wire)
+        expected = ExportTraceServiceRequest.FromString(message)
     except DecodeError:
         with pytest.raises(DecodeError):
-            Attributes().map_of([wire])
+            SpanRows(message, TimeLimits.at(NOW))
         return
-    pair = Attributes().map_of([wire])
-    assert pair == {string(expected.key.encode()): string(text(expected.value).encode())}
+    assert table.convert(message)[0] == list(span_rows(expected, TimeLimits.at(NOW)))
 
 
-def assert_columns_are_rows(
-    messages: list[ExportTraceServiceRequest], limits: TimeLimits | None = None
-) -> int:
-    """How many they are."""
-    limits = limits or TimeLimits.at(NOW)
-    columns = SpanColumns(limits)
-    for message in messages:
-        columns.add(message.SerializeToString())
-    assert read(columns) == [row for message in messages for row in span_rows(message, limits)]
-    return len(columns)
-
-
-@given(st.lists(spans, max_size=5))
-def test_every_span_becomes_a_row_within_bounds_or_is_counted(batch: list[Span]) -> None:
-    rows, rejected = convert(request(*batch))
+@settings(deadline=None, max_examples=50)
+@given(st.lists(spans, max_size=10))
+def test_every_span_becomes_a_row_within_bounds_or_is_counted(table: Table, batch: list[Span]) -> None:
+    rows, rejected = table.convert(request(*batch))
     assert len(rows) + rejected.count == len(batch)
     for row in rows:
         assert len(row["TraceId"]) == 32

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.resources import files
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from captures import NAMES, requests
-from tracetaxa_exporter.clickhouse import SpanWriter, WriteFailed, create_tables
+from tracetaxa_exporter.clickhouse import (
+    ServerTooOld,
+    SpanWriter,
+    SpanWriters,
+    WriteFailed,
+    create_tables,
+    wire,
+    writer,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from clickhouse_connect.driver.client import Client
 
@@ -110,6 +122,70 @@ def test_spans_of_many_days_fit_one_write(client: Client) -> None:
     create_tables(client, 365)
     SpanWriter(client).write([request(*(span(day + 1, NOW - day * DAY) for day in range(130)))])
     assert count(client) == 130
+
+
+def test_unusual_spans_are_stored_with_their_neighbours_and_so_is_what_follows(tables: Client) -> None:
+    writer = SpanWriter(tables)
+    numbers = KeyValue(key="k", value=AnyValue(array_value=ArrayValue(values=[AnyValue(int_value=7)])))
+    writer.write([request(span(1)), request(span(2), span(3, attributes=[numbers]))])
+    writer.write([request(span(4, attributes=[numbers, numbers]), span(5))])
+    writer.write([request(span(6))])
+    found = tables.query("SELECT SpanId, SpanAttributes FROM otel_traces").result_rows
+    assert dict(found) == {f"{n:016x}": {"k": "[7]"} if n in (3, 4) else {} for n in range(1, 7)}
+
+
+def test_value_that_is_nested_too_deep_is_refused_without_loss(tables: Client) -> None:
+    deep = b""
+    for _ in range(200):
+        deep = wire.field(5, wire.field(1, deep))
+    bad = span(2).SerializeToString() + wire.field(9, wire.field(1, b"k") + wire.field(2, deep))
+    message = request(span(1)).SerializeToString()
+    message += wire.field(1, wire.field(2, wire.field(2, bad)))
+    writer = SpanWriter(tables)
+    read = writer.read(message)
+    for _ in range(2):
+        with pytest.raises(WriteFailed) as failure:
+            writer.write([read])
+        assert not failure.value.retryable
+    assert count(tables) == 0
+
+
+def test_several_writers_write_at_the_same_time(connect: Callable[[], Client]) -> None:
+    reader = connect()
+    create_tables(reader, 30)
+    writers = SpanWriters([SpanWriter(connect()) for _ in range(2)])
+    batches = [
+        [writers.read(request(span(10 * n + 1), span(10 * n + 2)).SerializeToString())] for n in range(8)
+    ]
+    with ThreadPoolExecutor(4) as threads:
+        rejected = list(threads.map(writers.write, batches))
+    assert [r.count for [r] in rejected] == [0] * 8
+    assert count(reader) == 16
+
+
+def test_server_that_is_too_old_says_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    SpanWriter(client).check()
+    monkeypatch.setattr(writer, "_NEEDED_SETTINGS", ("a_setting_of_next_year",))
+    with pytest.raises(ServerTooOld, match=r"25\.6 or newer"):
+        SpanWriter(client).check()
+
+
+def test_schema_has_the_numbers_of_otlp() -> None:
+    """By the order of its fields, since its names are shorter."""
+    messages = {"Span": Span, "Status": Status, "KeyValue": KeyValue, "AnyValue": AnyValue}
+    schema = (files(writer.__package__) / "sql" / "spans.proto").read_text("utf-8")
+    for name, message in messages.items():
+        body = re.split(r"^message |^}", schema.split(f"message {name} {{")[1], flags=re.MULTILINE)[0]
+        found = re.findall(r"(\w+) \w+ = (\d+);", body)
+        kinds = {"string", "bytes", "bool", "int32", "int64", "double", "fixed64", "fixed32"}
+        for kind, number in found:
+            field = message.DESCRIPTOR.fields_by_number[int(number)]
+            told = {v: k[5:].lower() for k, v in vars(FieldDescriptor).items() if k.startswith("TYPE_")}[
+                field.type
+            ]
+            if kind in kinds and (kind, told) not in {("int32", "enum"), ("bytes", "message")}:
+                assert kind == told, (name, number)
+        assert found, name
 
 
 def test_times_of_a_trace_are_looked_up(tables: Client) -> None:

@@ -225,3 +225,98 @@ def test_sender_that_goes_away_frees_its_room_and_disturbs_nobody() -> None:
 
     asyncio.run(scenario())
     assert store.stored == [1, 2]
+
+
+class Slow(Store):
+    """Writes that end when they are let go, one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.under_way: list[list[int]] = []
+        self.most = 0
+        self.let_go = threading.Semaphore(0)
+
+    def write(self, requests: Sequence[int]) -> list[str]:
+        self.under_way.append(list(requests))
+        self.most = max(self.most, len(self.under_way))
+        assert self.let_go.acquire(timeout=30)
+        self.under_way.remove(list(requests))
+        return super().write(requests)
+
+
+async def writing(store: Slow, groups: list[list[int]]) -> None:
+    async with asyncio.timeout(30):
+        while sorted(store.under_way) != groups:
+            await asyncio.sleep(0.001)
+
+
+def test_only_full_groups_are_written_beside_others() -> None:
+    store = Slow()
+
+    async def scenario() -> None:
+        commit = GroupCommit(store.write, linger_ms=0, max_batch_items=2, max_writes=3)
+        first = asyncio.ensure_future(submit_all(commit, [1]))
+        await writing(store, [[1]])
+        second = asyncio.ensure_future(submit_all(commit, [2]))
+        await submitted(commit, 2)
+        third = asyncio.ensure_future(submit_all(commit, [3, 4, 5, 6]))
+        await writing(store, [[1], [2, 3], [4, 5]])
+        for _ in range(4):
+            store.let_go.release()
+        answers = [answer for group in await asyncio.gather(first, second, third) for answer in group]
+        assert answers == [f"result {request}" for request in range(1, 7)]
+        await commit.drain(30)
+
+    asyncio.run(scenario())
+    assert sorted(store.groups) == [[1], [2, 3], [4, 5], [6]]
+
+
+def test_large_backlog_is_written_with_all_hands() -> None:
+    store = Slow()
+
+    async def scenario() -> None:
+        commit = GroupCommit(store.write, linger_ms=HOUR_MS, max_batch_items=4, max_writes=3)
+        waiting = asyncio.ensure_future(submit_all(commit, range(16)))
+        await writing(store, [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]])
+        for _ in range(4):
+            store.let_go.release()
+        assert await waiting == [f"result {request}" for request in range(16)]
+        await commit.drain(30)
+
+    asyncio.run(scenario())
+    assert store.most == 3
+
+
+@given(st.lists(st.integers(1, 5), max_size=40), st.integers(1, 4), st.integers(1, 6))
+def test_every_request_is_answered_once_however_many_write(
+    sizes: list[int], max_writes: int, max_batch_items: int
+) -> None:
+    store = Store()
+
+    async def scenario() -> list[str]:
+        commit = GroupCommit(store.write, linger_ms=0, max_batch_items=max_batch_items, max_writes=max_writes)
+        answers = await asyncio.gather(
+            *(commit.submit(number, items=size, size_bytes=1) for number, size in enumerate(sizes))
+        )
+        await commit.drain(30)
+        assert commit.room.used_bytes == 0
+        return answers
+
+    assert asyncio.run(scenario()) == [f"result {number}" for number in range(len(sizes))]
+    assert sorted(store.stored) == list(range(len(sizes)))
+
+
+def test_drain_waits_for_all_writes_and_refuses_those_that_are_late() -> None:
+    store = Slow()
+
+    async def scenario() -> None:
+        commit = GroupCommit(store.write, linger_ms=0, max_batch_items=1, max_writes=2)
+        waiting = asyncio.ensure_future(submit_all(commit, [1, 2, 3]))
+        await writing(store, [[1], [2]])
+        await commit.drain(0)
+        assert [type(outcome) for outcome in await waiting] == [Overloaded] * 3
+        assert commit.room.used_bytes == 0
+        store.let_go.release()
+        store.let_go.release()
+
+    asyncio.run(scenario())

@@ -22,9 +22,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from otlp_receiver import DEADLINE, Service, Store, accepts_connections, serving
+from otlp_receiver import DEADLINE, Service, Store, accepts_connections, count, request, serving
 from tracetaxa.receive import Credential, Room
 from tracetaxa_exporter.clickhouse import LogWriter, SpanWriter, WriteFailed, create_tables
 
@@ -91,21 +90,6 @@ def post(service: Service, body: Any, content_type: str = PROTOBUF, **options: A
         connection.close()
 
 
-def request(*numbers: int, name: str = "chat") -> ExportTraceServiceRequest:
-    now = time.time_ns()
-    spans = [
-        Span(
-            trace_id=number.to_bytes(16),
-            span_id=number.to_bytes(8),
-            name=name,
-            start_time_unix_nano=now - 10**9,
-            end_time_unix_nano=now,
-        )
-        for number in numbers
-    ]
-    return ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=spans)])])
-
-
 def protobuf(*numbers: int, name: str = "chat") -> bytes:
     return request(*numbers, name=name).SerializeToString()
 
@@ -126,10 +110,6 @@ def spans_of(value: dict[str, Any]) -> list[dict[str, Any]]:
 
 def pieces(body: bytes, size: int = 7) -> Iterator[bytes]:
     return (body[at : at + size] for at in range(0, len(body), size))
-
-
-def count(reader: Client, table: str = "otel_traces") -> int:
-    return int(reader.query(f"SELECT count() AS n FROM {table}").first_item["n"])
 
 
 # ------------------------------------------------------------------------------------------------- storing

@@ -16,7 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from otlp import log, log_request, request, span
-from otlp_receiver import DEADLINE, Store, retry_delay, serving
+from otlp_receiver import DEADLINE, Store, count, retry_delay, serving
 from tracetaxa.receive import Room
 from tracetaxa_exporter.clickhouse import LogWriter, SpanWriter, WriteFailed, create_tables
 
@@ -40,10 +40,6 @@ def store(reader: Client, connect: Callable[[], Client]) -> Store:
 
 def events(*traces: int, body: str = "") -> ExportLogsServiceRequest:
     return log_request(*(log(trace, 1, body=body) for trace in traces))
-
-
-def count(reader: Client, table: str = "otel_logs") -> int:
-    return int(reader.query(f"SELECT count() AS n FROM {table}").first_item["n"])
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
@@ -85,7 +81,7 @@ def test_acknowledged_means_stored(store: Store, reader: Client) -> None:
     with serving(logs=store) as (service, _):
         for number in range(1, 4):
             assert service.log_sender.send(events(number)) == ExportLogsServiceResponse()
-            assert count(reader) == number
+            assert count(reader, "otel_logs") == number
         assert service.log_sender.send(events(3)) == ExportLogsServiceResponse()
     assert count(reader, "otel_logs FINAL") == 3
 
@@ -95,7 +91,7 @@ def test_concurrent_senders_share_an_insert(store: Store, reader: Client) -> Non
         answers = [service.log_sender.future(events(2 * n + 1, 2 * n + 2)) for n in range(8)]
         for answer in answers:
             assert answer.result() == ExportLogsServiceResponse()
-    assert (count(reader), store.writes) == (16, 1)
+    assert (count(reader, "otel_logs"), store.writes) == (16, 1)
 
 
 def test_empty_request_is_fine_and_writes_nothing(store: Store) -> None:
@@ -115,7 +111,7 @@ def test_bad_records_are_reported_and_their_neighbours_stored(store: Store, read
         assert (service.logs.counts.accepted, service.logs.counts.failed) == (2, 1)
         assert service.logs.last_error == partial.error_message
         assert service.traces.last_error == ""
-    assert count(reader) == 2
+    assert count(reader, "otel_logs") == 2
 
 
 @pytest.mark.parametrize(

@@ -16,3 +16,7 @@ class WriteFailed(Exception):
 
 class TableMismatch(Exception):
     """A table has the name of ours and other columns."""
+
+
+class ServerTooOld(Exception):
+    """This ClickHouse can't read protobuf in the way that spans need."""

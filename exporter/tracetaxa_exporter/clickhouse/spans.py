@@ -1,33 +1,28 @@
-"""OTLP spans as columns of `otel_traces`, spelled as the collector's ClickHouse exporter spells them.
+"""OTLP spans for `otel_traces`: its columns, and what ClickHouse makes them of.
 
-Columns are built straight from the wire (see wire.py): rows of Python objects would cost twice as much as the
-database's own part of an insert.
+ClickHouse reads protobuf itself and spells attributes as the collector's ClickHouse exporter does, at a
+fraction of what it costs in Python. It is given each span as it came, with what it comes from
+(sql/spans.proto, sql/insert_spans.sql). Here is what ClickHouse can't do: say which spans are bad, and put
+what is unusual in usual words.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tracetaxa_exporter.clickhouse.attributes import Attributes
-from tracetaxa_exporter.clickhouse.native import (
-    LOW_CARDINALITY_VERSION,
-    block,
-    integers,
-    low_cardinality,
-    maps,
-    offsets,
-    string,
-)
 from tracetaxa_exporter.clickhouse.rows import NO_SPAN_ID, NO_TRACE_ID, Rejected, id_text
-from tracetaxa_exporter.clickhouse.wire import TraceRequest
+from tracetaxa_exporter.clickhouse.values import text, texts
+from tracetaxa_exporter.clickhouse.wire import CheckedSpan, RawRequest, TraceRequest, field, varint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tracetaxa_exporter.clickhouse.rows import TimeLimits
 
@@ -65,173 +60,141 @@ OWN_SPAN_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({"ParentIsRemote":
 ParentIsRemote: the parent ran in another process. False also when the sender does not know.
 """
 
-# Enums are open in protobuf: a number that this version does not know is possible, and has no name.
-_KINDS = {
-    number: string(name)
-    for number, name in enumerate(
-        (b"Unspecified", b"Internal", b"Server", b"Client", b"Producer", b"Consumer")
-    )
-}
-_STATUSES = {number: string(name) for number, name in enumerate((b"Unset", b"Ok", b"Error"))}
-_NOTHING = string(b"")
-_SERVICE_NAME = string(b"service.name")
-_LATEST_NS = 2**63 - 1
+
+_PIECES: Final = 5
+_SPAN: Final = b"\x0a"
+"""The tag of Row.span."""
+_LATEST_NS: Final = 2**63 - 1
 """The last moment that DateTime64(9) can hold."""
-_REMOTE = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+_MAX_KNOWN_BYTES: Final = 4096
+"""Origins that are larger are not remembered."""
 
 
-class _Maps:
-    """A column of attribute maps."""
+class SpanRows:
+    """The good spans of a request, as Row messages for ClickHouse."""
 
-    def __init__(self, attributes: Attributes) -> None:
-        self._attributes = attributes
-        self._lengths: list[int] = []
-        self._keys: list[bytes] = []
-        self._values: list[bytes] = []
+    def __init__(self, request: bytes, limits: TimeLimits) -> None:
+        """Those of a serialized ExportTraceServiceRequest.
 
-    def append(self, attributes: Sequence[bytes]) -> None:
-        pairs = self._attributes.map_of(attributes)
-        self._lengths.append(len(pairs))
-        self._keys.extend(pairs)
-        self._values.extend(pairs.values())
-
-    def repeat(self, pairs: Mapping[bytes, bytes], times: int) -> None:
-        self._lengths += [len(pairs)] * times
-        self._keys += [*pairs] * times
-        self._values += [*pairs.values()] * times
-
-    def native(self) -> bytes:
-        return maps(self._lengths, self._keys, self._values)
-
-
-class SpanColumns:
-    """The good spans of several requests, gathered for one insert.
-
-    A span is rejected when its ids don't have 16 and 8 bytes or are all zero, or when its start is outside
-    `limits`. A wild end is no reason: it is moved between the start and the latest time.
-    """
-
-    def __init__(self, limits: TimeLimits) -> None:
-        self._limits = limits
-        attributes = self._read = Attributes()
-        self._spans: list[tuple[Any, ...]] = []
-        """What is alike in all spans; `native` names the fields."""
-        self._places: list[tuple[int, bytes, bytes, bytes]] = []
-        """Runs of spans with one service and scope: how many, service, scope's name and version."""
-        self._resource_attributes = _Maps(attributes)
-        self._span_attributes = _Maps(attributes)
-        self._event_attributes = _Maps(attributes)
-        self._link_attributes = _Maps(attributes)
-        self._events: list[tuple[int, bytes]] = []
-        self._links: list[tuple[bytes, bytes, bytes]] = []
+        A span is rejected when its ids don't have 16 and 8 bytes or are all zero, or when its start is
+        outside `limits`. A wild end is no reason: it is moved to the latest time. Raises DecodeError, also
+        for strings that are not UTF-8.
+        """
+        self.parts: list[bytes] = []
+        """A stream of Rows, each after its length, in pieces: _PIECES for each span."""
+        reasons: Counter[str] = Counter()
+        checked, raw = TraceRequest.FromString(request), RawRequest.FromString(request)
+        for checked_resource, raw_resource in zip(checked.resource_spans, raw.resource_spans, strict=True):
+            for checked_scope, raw_scope in zip(
+                checked_resource.scope_spans, raw_resource.scope_spans, strict=True
+            ):
+                origin = _origin(raw_resource.resource, raw_scope.scope)
+                self._add(checked_scope.spans, raw_scope.spans, origin, limits, reasons)
+        self.rejected = Rejected("spans", reasons)
+        """Which spans were left out, and why."""
+        self.count = len(self) + self.rejected.count
+        """How many spans the request has, good or bad."""
 
     def __len__(self) -> int:
-        return len(self._spans)
+        return len(self.parts) // _PIECES
 
-    def add(self, request: bytes) -> Rejected:
-        """Take the good spans of a serialized ExportTraceServiceRequest; say which were left out and why.
+    def rewrite(self) -> None:
+        """Put spans in words that ClickHouse takes, which are fewer than those of protobuf.
 
-        Strings are taken as they are: whether they are UTF-8 is for the caller to have checked. Raises
-        DecodeError.
+        What comes twice is merged or, as an attribute, only there the last time; lists that are not of
+        strings are the strings of their JSON. Raises DecodeError, for values that are nested too deep.
         """
-        rejected: Counter[str] = Counter()
-        for resource_spans in TraceRequest.FromString(request).resource_spans:
-            resource = self._read.map_of(resource_spans.resource.attributes)
-            service = resource.get(_SERVICE_NAME, _NOTHING)
-            for scope_spans in resource_spans.scope_spans:
-                before = len(self._spans)
-                for span in scope_spans.spans:
-                    self._add_span(span, rejected)
-                good = len(self._spans) - before
-                scope = scope_spans.scope
-                self._places.append((good, service, string(scope.name), string(scope.version)))
-                self._resource_attributes.repeat(resource, good)
-        return Rejected("spans", rejected)
+        parts: list[bytes] = []
+        for at in range(0, len(self.parts), _PIECES):
+            *_, message, others = self.parts[at : at + _PIECES]
+            parts += _pieces(_usual(message), others)
+        self.parts = parts
 
-    def _add_span(self, span: Any, rejected: Counter[str]) -> None:
-        limits = self._limits
-        trace_id, span_id, parent_id = span.trace_id, span.span_id, span.parent_span_id
-        start_ns = span.start_time_unix_nano
-        if (
-            len(trace_id) != 16
-            or trace_id == NO_TRACE_ID
-            or len(span_id) != 8
-            or span_id == NO_SPAN_ID
-            or len(parent_id) not in (0, 8)
-            or not limits.oldest_ns <= start_ns <= limits.latest_ns
-        ):
-            rejected[_reason(span, limits)] += 1
-            return
-        status, events, links = span.status, span.events, span.links
-        self._spans.append(
-            (
-                start_ns,
-                trace_id,
-                span_id,
-                parent_id or NO_SPAN_ID,
-                string(span.trace_state),
-                string(span.name),
-                _KINDS.get(span.kind, _NOTHING),
-                max(min(span.end_time_unix_nano, limits.latest_ns) - start_ns, 0),
-                _STATUSES.get(status.code, _NOTHING),
-                string(status.message),
-                len(events),
-                len(links),
-                span.flags & _REMOTE == _REMOTE,
-            )
-        )
-        self._span_attributes.append(span.attributes)
-        for event in events:
-            self._events.append((min(event.time_unix_nano, _LATEST_NS), string(event.name)))
-            self._event_attributes.append(event.attributes)
-        for link in links:
-            trace, span_of_it = (string(id_text(i).encode()) for i in (link.trace_id, link.span_id))
-            self._links.append((trace, span_of_it, string(link.trace_state)))
-            self._link_attributes.append(link.attributes)
-
-    def native(self, names: Collection[str]) -> bytes:
-        """The columns `names` as one block in ClickHouse's Native format; there must be spans."""
-        columns = zip(*self._spans, strict=True)
-        starts, trace_ids, span_ids, parents, states, span_names, kinds = islice(columns, 7)
-        durations, statuses, messages, event_counts, link_counts, remote = columns
-        services, scope_names, scope_versions = (
-            [value for count, *values in self._places for value in [values[i]] * count] for i in range(3)
-        )
-        event_times, event_names = zip(*self._events, strict=True) if self._events else ((), ())
-        link_traces, link_spans, link_states = zip(*self._links, strict=True) if self._links else ((), (), ())
-        event_ends, link_ends = offsets(event_counts), offsets(link_counts)
-        made = {
-            "Timestamp": integers("q", starts),
-            "TraceId": _hex(trace_ids, 16),
-            "SpanId": _hex(span_ids, 8),
-            "ParentSpanId": _hex(parents, 8).replace(_hex([NO_SPAN_ID], 8), _NOTHING),
-            "TraceState": b"".join(states),
-            "SpanName": LOW_CARDINALITY_VERSION + low_cardinality(span_names),
-            "SpanKind": LOW_CARDINALITY_VERSION + low_cardinality(kinds),
-            "ServiceName": LOW_CARDINALITY_VERSION + low_cardinality(services),
-            "ResourceAttributes": LOW_CARDINALITY_VERSION + self._resource_attributes.native(),
-            "ScopeName": b"".join(scope_names),
-            "ScopeVersion": b"".join(scope_versions),
-            "SpanAttributes": LOW_CARDINALITY_VERSION + self._span_attributes.native(),
-            "Duration": integers("Q", durations),
-            "StatusCode": LOW_CARDINALITY_VERSION + low_cardinality(statuses),
-            "StatusMessage": b"".join(messages),
-            "Events.Timestamp": event_ends + integers("q", event_times),
-            "Events.Name": LOW_CARDINALITY_VERSION + event_ends + low_cardinality(event_names),
-            "Events.Attributes": LOW_CARDINALITY_VERSION + event_ends + self._event_attributes.native(),
-            "Links.TraceId": link_ends + b"".join(link_traces),
-            "Links.SpanId": link_ends + b"".join(link_spans),
-            "Links.TraceState": link_ends + b"".join(link_states),
-            "Links.Attributes": LOW_CARDINALITY_VERSION + link_ends + self._link_attributes.native(),
-            "ParentIsRemote": bytes(remote),
-        }
-        return block(made, {**SPAN_COLUMNS, **OWN_SPAN_COLUMNS}, names, len(self))
+    def _add(
+        self,
+        spans: Sequence[Any],
+        messages: Sequence[bytes],
+        origin: bytes,
+        limits: TimeLimits,
+        reasons: Counter[str],
+    ) -> None:
+        oldest_ns, latest_ns = limits.oldest_ns, limits.latest_ns
+        for span, message in zip(spans, messages, strict=True):
+            trace_id, span_id = span.trace_id, span.span_id
+            if (
+                len(trace_id) != 16
+                or trace_id == NO_TRACE_ID
+                or len(span_id) != 8
+                or span_id == NO_SPAN_ID
+                or len(span.parent_span_id) not in (0, 8)
+                or not oldest_ns <= span.start_time_unix_nano <= latest_ns
+            ):
+                reasons[_reason(span, limits)] += 1
+                continue
+            others = origin
+            if span.events or span.links:
+                others = origin + b"".join(_nested(Span.FromString(message)))
+            if span.end_time_unix_nano > latest_ns:
+                span.end_time_unix_nano = latest_ns
+                message = span.SerializePartialToString()
+            self.parts += _pieces(message, others)
 
 
-def _hex(ids: Sequence[bytes], size: int) -> bytes:
-    """Ids of `size` bytes as Native strings of lower-case hex, whose length is also what separates them."""
-    length = chr(2 * size)
-    return (length + b"".join(ids).hex(length, size)).encode()
+def _pieces(message: bytes, others: bytes) -> tuple[bytes, ...]:
+    """A Row after its length."""
+    length = varint(len(message))
+    size = len(_SPAN) + len(length) + len(message) + len(others)
+    return varint(size), _SPAN, length, message, others
+
+
+def _origin(resource: bytes, scope: bytes) -> bytes:
+    """Row.origin. The same ones return in request after request, and are remembered."""
+    known = len(resource) + len(scope) <= _MAX_KNOWN_BYTES
+    return _known_origin(resource, scope) if known else _new_origin(resource, scope)
+
+
+def _new_origin(resource: bytes, scope: bytes) -> bytes:
+    attributes = texts(Resource.FromString(resource).attributes)
+    read = InstrumentationScope.FromString(scope)
+    strings = (attributes.get("service.name", ""), read.name, read.version)
+    named = b"".join(field(number, string.encode()) for number, string in enumerate(strings, 2))
+    return field(2, _map(1, attributes) + named)
+
+
+_known_origin = lru_cache(maxsize=1024)(_new_origin)
+
+
+def _usual(message: bytes) -> bytes:
+    span = CheckedSpan.FromString(message)
+    attributes = {attribute.key: attribute for attribute in span.attributes}
+    for attribute in attributes.values():
+        if not attribute.IsInitialized():
+            value = KeyValue.FromString(attribute.SerializePartialToString()).value
+            attribute.value.string_value = text(value)
+    if len(attributes) < len(span.attributes):
+        last = list(attributes.values())
+        del span.attributes[:]
+        span.attributes.extend(last)
+    return bytes(span.SerializePartialToString())
+
+
+def _nested(span: Span) -> Iterator[bytes]:
+    for event in span.events:
+        time_ns = min(event.time_unix_nano, _LATEST_NS).to_bytes(8, "little")
+        name = event.name.encode()
+        yield field(3, b"\x09" + time_ns + field(2, name) + _map(3, texts(event.attributes)))
+    for link in span.links:
+        ids = (id_text(identity).encode() for identity in (link.trace_id, link.span_id))
+        strings = (*ids, link.trace_state.encode())
+        fields = b"".join(field(number, value) for number, value in enumerate(strings, 1))
+        yield field(4, fields + _map(4, texts(link.attributes)))
+
+
+def _map(number: int, values: Mapping[str, str]) -> bytes:
+    """The field `number`, a map of strings."""
+    return b"".join(
+        field(number, field(1, key.encode()) + field(2, value.encode())) for key, value in values.items()
+    )
 
 
 def _reason(span: Any, limits: TimeLimits) -> str:

@@ -1,15 +1,22 @@
-"""OTLP's trace messages, read only as deep as a row needs.
+"""OTLP's trace messages, read only as deep as somebody must look at them before ClickHouse does.
 
 Protobuf's Python objects, one for each attribute and one for its value, cost more than anything else on the
-way of a span. The messages here have the fields and numbers of OTLP's, but strings are bytes, which can go on
-to ClickHouse without being decoded, and every attribute (KeyValue) is its own serialized bytes.
+way of a span. So a request is read twice, which is cheap: as `TraceRequest`, to check it and to look at what
+few spans have, and as `RawRequest`, in which each span is its own bytes.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pb2 import (
+    EDITION_2023,
+    DescriptorProto,
+    FeatureSet,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+)
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
@@ -18,31 +25,86 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
-_KEY_VALUE = f".{common_pb2.KeyValue.DESCRIPTOR.full_name}"
-
-
-def _shallow(messages: Iterable[DescriptorProto]) -> None:
-    for message in messages:
-        for field in message.field:
-            if field.type == FieldDescriptorProto.TYPE_STRING or field.type_name == _KEY_VALUE:
-                field.type = FieldDescriptorProto.TYPE_BYTES
-                field.ClearField("type_name")
-        _shallow(message.nested_type)
+_FIELD: Final = FieldDescriptorProto
+_FILES: Final = (common_pb2, resource_pb2, trace_pb2, trace_service_pb2)
+"""Each after those that it imports."""
 
 
-def _request_class() -> Any:
+@lru_cache(maxsize=65_536)
+def varint(number: int) -> bytes:
+    """LEB128, the integer that tags and lengths are written in."""
+    written = bytearray()
+    while number > 127:
+        written.append(number & 127 | 128)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+def field(number: int, value: bytes) -> bytes:
+    """`value`, a string or a message, as the field `number` of a message."""
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def _request_class(adapt: Callable[[DescriptorProto], None]) -> Any:
+    """ExportTraceServiceRequest, with every message changed by `adapt`."""
     pool = DescriptorPool()
-    # Each after those that it imports.
-    for module in (common_pb2, resource_pb2, trace_pb2, trace_service_pb2):
+    for module in _FILES:
         file = FileDescriptorProto()
         module.DESCRIPTOR.CopyToProto(file)
-        _shallow(file.message_type)
+        # As proto3, but fields can be required.
+        file.syntax, file.edition = "editions", EDITION_2023
+        file.options.features.field_presence = FeatureSet.IMPLICIT
+        for message in file.message_type:
+            _each(message, adapt)
         pool.AddSerializedFile(file.SerializeToString())
     name = trace_service_pb2.ExportTraceServiceRequest.DESCRIPTOR.full_name
     return GetMessageClass(pool.FindMessageTypeByName(name))
 
 
-TraceRequest: Final[Any] = _request_class()
-"""ExportTraceServiceRequest, shallow."""
+def _each(message: DescriptorProto, adapt: Callable[[DescriptorProto], None]) -> None:
+    for nested in message.nested_type:
+        _each(nested, adapt)
+    for field_ in message.field:
+        field_.ClearField("proto3_optional")
+    adapt(message)
+
+
+def _require(message: DescriptorProto) -> None:
+    """Make fields required that only lists of strings have."""
+    if message.name == "ArrayValue":
+        text = common_pb2.AnyValue.DESCRIPTOR.fields_by_name["string_value"]
+        item = message.nested_type.add(name="Text")
+        item.field.append(_required(text.name, text.number, _FIELD.TYPE_STRING))
+        message.field[0].type_name = f".{common_pb2.DESCRIPTOR.package}.ArrayValue.Text"
+    elif message.name == "KeyValueList":
+        message.field.append(_required("absent", 1000, _FIELD.TYPE_BOOL))
+
+
+def _required(name: str, number: int, kind: FieldDescriptorProto.Type.ValueType) -> FieldDescriptorProto:
+    made = _FIELD(name=name, number=number, type=kind, label=_FIELD.LABEL_OPTIONAL)
+    made.options.features.field_presence = FeatureSet.LEGACY_REQUIRED
+    return made
+
+
+def _close(message: DescriptorProto) -> None:
+    """Leave spans and where they come from as they are."""
+    closed = {"ResourceSpans": {"resource"}, "ScopeSpans": {"scope", "spans"}}.get(message.name, set())
+    for field_ in message.field:
+        if field_.name in closed:
+            field_.type = _FIELD.TYPE_BYTES
+            field_.ClearField("type_name")
+
+
+TraceRequest: Final[Any] = _request_class(_require)
+"""ExportTraceServiceRequest. `IsInitialized()` says of an attribute whether SQL can spell it: whether it
+holds no list, or one of strings."""
+
+RawRequest: Final[Any] = _request_class(_close)
+"""ExportTraceServiceRequest, in which resources, scopes and spans are the bytes of these messages."""
+
+_SPANS = TraceRequest.DESCRIPTOR.file.pool.FindMessageTypeByName(trace_pb2.Span.DESCRIPTOR.full_name)
+CheckedSpan: Final[Any] = GetMessageClass(_SPANS)
+"""The spans of a TraceRequest."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 import time
 from abc import ABC, abstractmethod
+from functools import cache
+from importlib.resources import as_file, files
+from itertools import chain
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from clickhouse_connect.driver.compression import get_compressor
@@ -13,10 +17,10 @@ from clickhouse_connect.driver.httpclient import HttpClient
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from tracetaxa_exporter.clickhouse.errors import WriteFailed
+from tracetaxa_exporter.clickhouse.errors import ServerTooOld, WriteFailed
 from tracetaxa_exporter.clickhouse.logs import LOG_COLUMNS, append_log_rows
 from tracetaxa_exporter.clickhouse.rows import DAY_NS, Rejected, Row, TimeLimits
-from tracetaxa_exporter.clickhouse.spans import OWN_SPAN_COLUMNS, SPAN_COLUMNS, SpanColumns
+from tracetaxa_exporter.clickhouse.spans import OWN_SPAN_COLUMNS, SPAN_COLUMNS, SpanRows
 from tracetaxa_exporter.clickhouse.tables import column_types
 
 if TYPE_CHECKING:
@@ -28,7 +32,9 @@ if TYPE_CHECKING:
 
 Request = TypeVar("Request")
 
-_SETTINGS: Final = {
+_SQL: Final = files("tracetaxa_exporter.clickhouse") / "sql"
+
+_LOG_SETTINGS: Final = {
     # Newer servers put small inserts into a queue of their own by default; requests are already grouped here.
     "async_insert": 0,
     # A batch may span many days (an import, a sender that was offline); wild times are rejected before.
@@ -36,11 +42,7 @@ _SETTINGS: Final = {
     # Over HTTP, an error after the first byte of the answer would look like success.
     "wait_end_of_query": 1,
 }
-_SPAN_SETTINGS: Final = {
-    # Duplicates within one insert are left to merges and FINAL, like those of two inserts: looking for them
-    # here costs a third of the insert.
-    "optimize_on_insert": 0,
-}
+"""Those of spans are in sql/insert_spans.sql."""
 
 _DATA_ERRORS: Final = frozenset(
     {
@@ -61,11 +63,20 @@ _DATA_ERRORS: Final = frozenset(
         321,  # VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
         395,  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO, by a materialized view
         407,  # DECIMAL_OVERFLOW
+        436,  # PROTOBUF_BAD_CAST
+        444,  # UNKNOWN_PROTOBUF_FORMAT
         469,  # VIOLATED_CONSTRAINT
         691,  # UNKNOWN_ELEMENT_OF_ENUM
     }
 )
 """ClickHouse's codes for "the same data will fail again"; anything else may pass when the server is well."""
+
+_UNUSUAL: Final = frozenset({32, 33, 36, 117, 395, 436, 444})
+"""Those with which it may refuse spans that only have to be put in other words; 36 is BAD_ARGUMENTS."""
+_NEEDED_SETTINGS: Final = ("format_schema_source", "input_format_protobuf_oneof_presence")
+_REWRITTEN_AFTER_REFUSAL: Final = 100
+"""Groups after one that was refused: a sender of the unusual seldom sends it once, and asking first costs an
+insert."""
 
 
 class _Writer(ABC, Generic[Request]):
@@ -97,9 +108,8 @@ class _Writer(ABC, Generic[Request]):
         Returns what was left out of each request, in order. Raises WriteFailed; a part may be stored all the
         same, and sending it again is harmless, since duplicates collapse.
         """
-        limits = TimeLimits.at(self._now_ns(), self._max_future_ns, self._max_age_ns)
         try:
-            return self._store(requests, limits)
+            return self._store(requests)
         except (DataError, DecodeError) as error:
             raise WriteFailed(
                 f"the {self._items} can't be encoded for ClickHouse: {error}", retryable=False
@@ -112,8 +122,11 @@ class _Writer(ABC, Generic[Request]):
             raise WriteFailed(f"can't reach ClickHouse: {_sentence(error)}", retryable=True) from error
 
     @abstractmethod
-    def _store(self, requests: Sequence[Request | bytes], limits: TimeLimits) -> list[Rejected]:
+    def _store(self, requests: Sequence[Request | bytes]) -> list[Rejected]:
         """What `write` does, with the client's own errors."""
+
+    def _limits(self) -> TimeLimits:
+        return TimeLimits.at(self._now_ns(), self._max_future_ns, self._max_age_ns)
 
     def _check_whole(self, summary: QuerySummary) -> None:
         """An answer cut off in its headers looks like success, but lacks the query's id.
@@ -124,42 +137,85 @@ class _Writer(ABC, Generic[Request]):
             raise OperationalError("its answer was cut off: it has no X-ClickHouse-Query-Id")
 
 
-class SpanWriter(_Writer["ExportTraceServiceRequest"]):
+class SpanWriter(_Writer["ExportTraceServiceRequest | SpanRows"]):
     """Spans into `otel_traces`, dated by their start."""
 
     _items = "spans"
-    _columns: Sequence[str] = ()
+    _columns: tuple[str, ...] = ()
+    _to_rewrite = 0
 
-    def _store(
-        self, requests: Sequence[ExportTraceServiceRequest | bytes], limits: TimeLimits
-    ) -> list[Rejected]:
-        spans = SpanColumns(limits)
-        rejected = [
-            spans.add(request if isinstance(request, bytes) else request.SerializeToString())
-            for request in requests
-        ]
-        if len(spans):
+    def check(self) -> None:
+        """Raises ServerTooOld, and the client's errors."""
+        found = self._client.query(
+            "SELECT count() FROM system.settings WHERE name IN {names:Array(String)}",
+            {"names": list(_NEEDED_SETTINGS)},
+        )
+        if found.result_rows[0][0] < len(_NEEDED_SETTINGS):
+            raise ServerTooOld(
+                f"ClickHouse {self._client.server_version} is too old to take spans from tracetaxa: it needs "
+                "25.6 or newer; or let a collector fill the tables (docs/attach.md)"
+            )
+
+    def read(self, request: bytes) -> SpanRows:
+        """What `write` takes as well, so that a request can be refused as soon as it is here.
+
+        Takes no lock and may run beside a write. Raises DecodeError.
+        """
+        return SpanRows(request, self._limits())
+
+    def _store(self, requests: Sequence[ExportTraceServiceRequest | bytes | SpanRows]) -> list[Rejected]:
+        groups = [self._rows(request) for request in requests]
+        if any(map(len, groups)):
             columns = self._columns or self._columns_of_table()
-            self._insert(columns, spans.native(columns))
+            self._insert_or_rewrite(columns, groups)
             self._columns = columns
-        return rejected
+        return [rows.rejected for rows in groups]
 
-    def _insert(self, columns: Sequence[str], block: bytes) -> None:
+    def _insert_or_rewrite(self, columns: tuple[str, ...], groups: Sequence[SpanRows]) -> None:
+        if not self._to_rewrite:
+            try:
+                self._insert(columns, groups)
+            except Error as error:
+                if error.code not in _UNUSUAL:
+                    raise
+                self._to_rewrite = _REWRITTEN_AFTER_REFUSAL
+            else:
+                return
+        self._to_rewrite -= 1
+        for rows in groups:
+            rows.rewrite()
+        self._insert(columns, groups)
+
+    def _rows(self, request: ExportTraceServiceRequest | bytes | SpanRows) -> SpanRows:
+        if isinstance(request, SpanRows):
+            return request
+        return self.read(request if isinstance(request, bytes) else request.SerializeToString())
+
+    def _insert(self, columns: tuple[str, ...], groups: Sequence[SpanRows]) -> None:
+        data = b"".join(chain.from_iterable(rows.parts for rows in groups))
+        if isinstance(self._client, HttpClient):
+            self._insert_over_http(f"{_statement(columns)}\n".encode() + data)
+        else:
+            self._insert_from_file(columns, data)
+
+    def _insert_over_http(self, body: bytes) -> None:
         compression = self._client.write_compression
         if compression:
             compressor = get_compressor(compression)
-            block = bytes(compressor.compress_block(block)) + (compressor.flush() or b"")  # type: ignore[no-untyped-call]
+            body = bytes(compressor.compress_block(body)) + (compressor.flush() or b"")  # type: ignore[no-untyped-call]
         summary = self._client.raw_insert(
-            "otel_traces",
-            columns,
-            block,
-            settings=_SETTINGS | _SPAN_SETTINGS,
-            fmt="Native",
-            compression=compression,
+            "", insert_block=body, settings={"wait_end_of_query": 1}, compression=compression
         )
         self._check_whole(summary)
 
-    def _columns_of_table(self) -> Sequence[str]:
+    def _insert_from_file(self, columns: tuple[str, ...], data: bytes) -> None:
+        """For the embedded engine. It would write a schema that it is told into the current directory."""
+        with as_file(_SQL / "spans.proto") as schema, NamedTemporaryFile(suffix=".otlp") as file:
+            file.write(data)
+            file.flush()
+            self._client.command(_statement(columns, str(schema)), parameters={"path": file.name})
+
+    def _columns_of_table(self) -> tuple[str, ...]:
         """Those that we write; a table of a collector has none of our own."""
         found = column_types(self._client, "otel_traces")
         return (*SPAN_COLUMNS, *(name for name in OWN_SPAN_COLUMNS if name in found))
@@ -170,10 +226,9 @@ class LogWriter(_Writer["ExportLogsServiceRequest"]):
 
     _items = "log records"
 
-    def _store(
-        self, requests: Sequence[ExportLogsServiceRequest | bytes], limits: TimeLimits
-    ) -> list[Rejected]:
+    def _store(self, requests: Sequence[ExportLogsServiceRequest | bytes]) -> list[Rejected]:
         rows: list[Row] = []
+        limits = self._limits()
         rejected = [
             append_log_rows(
                 rows,
@@ -188,10 +243,30 @@ class LogWriter(_Writer["ExportLogsServiceRequest"]):
                 rows,
                 column_names=list(LOG_COLUMNS),
                 column_type_names=list(LOG_COLUMNS.values()),
-                settings=_SETTINGS,
+                settings=_LOG_SETTINGS,
             )
             self._check_whole(summary)
         return rejected
+
+
+@cache
+def _statement(columns: tuple[str, ...], schema_path: str = "") -> str:
+    """Insert `columns` of a stream of Row messages.
+
+    The stream follows the statement or, given the path of the schema, is the file `{path}`.
+    """
+    schema = schema_path or (_SQL / "spans.proto").read_text("utf-8")
+    marks = {
+        "/* columns */": ", ".join(f"`{column}`" for column in columns),
+        "/* schema source */": "file" if schema_path else "string",
+        "/* schema */": schema.replace("\\", "\\\\").replace("'", "\\'"),
+    }
+    sql = re.sub(r"(?m)^ *--.*\n", "", (_SQL / "insert_spans.sql").read_text("utf-8")).rstrip()
+    for mark, text in marks.items():
+        sql = sql.replace(mark, text)
+    if schema_path:
+        sql = sql.replace("input(", "file({path:String}, 'Protobuf', ").removesuffix("FORMAT Protobuf")
+    return sql
 
 
 def _sentence(error: BaseException) -> str:

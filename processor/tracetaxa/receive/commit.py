@@ -2,7 +2,8 @@
 
 The method is that of databases' log writers (DeWitt et al., "Implementation techniques for main memory
 database systems", SIGMOD 1984): one write costs about the same for one request as for a hundred, so a request
-waits a moment for others, and under load the next group gathers while the last one is written.
+waits a moment for others, and under load the next group gathers while the last one is written. Only a full
+group, which nothing can join any more, is written beside another.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tracetaxa.errors import MalformedRequest, Overloaded
 from tracetaxa.receive.room import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -37,10 +38,11 @@ class _Waiting(Generic[Request, Result]):
 
 
 class GroupCommit(Generic[Request, Result]):
-    """Joins requests into groups and writes one group after the other.
+    """Joins requests into groups and writes them.
 
     `write` stores all requests of a group, or raises; it returns one result for each, in order. It may block:
-    it runs in a thread of its own, one call at a time. When it raises, the exception's `retryable` decides:
+    it runs in threads of its own, up to `max_writes` calls at a time. When it raises, the exception's
+    `retryable` decides:
 
     - true: all requests of the group are refused with Overloaded, so that their senders keep the data;
     - false: the group is split until the guilty request is alone, and that is refused with MalformedRequest;
@@ -50,7 +52,8 @@ class GroupCommit(Generic[Request, Result]):
 
     items: what is stored, for messages to people.
     linger_ms: how long a request may wait for others to share its write.
-    max_batch_items, max_batch_mib: a group is written early when it holds this much.
+    max_batch_items, max_batch_mib: a group is full, and written early, when it holds this much.
+    max_writes: how many groups may be written at a time; each but one is full.
     room: for requests that wait for their commit; one of its own when not given.
     retry_after_seconds: what senders are told when there is no room or no store.
     """
@@ -63,6 +66,7 @@ class GroupCommit(Generic[Request, Result]):
         linger_ms: float = 50,
         max_batch_items: int = 20_000,
         max_batch_mib: float = 32,
+        max_writes: int = 1,
         room: Room | None = None,
         retry_after_seconds: float = 2.0,
     ) -> None:
@@ -77,8 +81,10 @@ class GroupCommit(Generic[Request, Result]):
         self._waiting_items = 0
         self._waiting_bytes = 0
         self._hurry = asyncio.Event()
-        self._committer: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
+        self._max_writes = max_writes
+        self._committers: set[asyncio.Task[None]] = set()
+        self._writing = 0
+        self._threads = ThreadPoolExecutor(max_writes, thread_name_prefix="commit")
         self._failing = False
         self._closed = False
 
@@ -100,47 +106,78 @@ class GroupCommit(Generic[Request, Result]):
         self.room.used_bytes += size_bytes
         if self._group_is_full():
             self._hurry.set()
-        if self._committer is None or self._committer.done():
-            self._committer = loop.create_task(self._commit_all())
+        self._need_committer()
         return await answer
 
     async def drain(self, deadline_seconds: float) -> None:
         """Take no more, and return when every request is answered, after `deadline_seconds` at the latest.
 
-        What is not committed by then is refused, even if its write is under way; the thread ends with that
-        write. May be called twice.
+        What is not committed by then is refused, even if its write is under way; the threads end with those
+        writes. May be called twice.
         """
         self._closed = True
         self._hurry.set()
-        if self._committer is not None:
-            _, late = await asyncio.wait({self._committer}, timeout=deadline_seconds)
-            if late:
-                self._committer.cancel()
-                await asyncio.wait({self._committer})
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline_seconds):
+                while self._committers:
+                    await asyncio.wait(self._committers)
+        if late := set(self._committers):
+            for committer in late:
+                committer.cancel()
+            await asyncio.wait(late)
+            self._refuse_waiting()  # one that had not begun can't
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _need_committer(self) -> None:
+        """Begin one for what waits, unless there is one that is not writing, and will see it."""
+        allowed = self._max_writes if self._group_is_full() else 1
+        if self._writing == len(self._committers) < allowed:
+            self._committers.add(asyncio.get_running_loop().create_task(self._commit_all()))
 
     async def _commit_all(self) -> None:
-        loop = asyncio.get_running_loop()
+        """Write what waits; while others write, only full groups."""
         group: list[_Waiting[Request, Result]] = []
-        stopped = f"tracetaxa stopped before the {self._items} were stored"
         try:
-            while self._waiting:
+            while self._waiting and (not self._writing or self._group_is_full()):
                 await self._linger()
                 group = self._take_group()
-                requests = [waiting.request for waiting in group]
-                outcomes = await loop.run_in_executor(self._thread, self._outcomes, requests)
-                for waiting, outcome in zip(group, outcomes, strict=True):
-                    self._answer(waiting, outcome)
+                await self._commit(group)
                 group = []
-        finally:  # cancelled, or broken: nobody may wait for ever
-            for waiting in (*group, *self._waiting):
-                self._answer(waiting, self._overloaded(stopped))
-            self._waiting.clear()
-            self._waiting_items = self._waiting_bytes = 0
+            self._leave()
+        except BaseException:  # cancelled, or broken: nobody may wait for ever
+            self._leave()
+            self._refuse(group)
+            self._refuse_waiting()
+            raise
+
+    def _leave(self) -> None:
+        # The task is done a moment later, and until then nobody may count on it.
+        self._committers.discard(asyncio.current_task())
+
+    def _refuse_waiting(self) -> None:
+        self._refuse(self._waiting)
+        self._waiting.clear()
+        self._waiting_items = self._waiting_bytes = 0
+
+    def _refuse(self, group: Iterable[_Waiting[Request, Result]]) -> None:
+        for waiting in group:
+            self._answer(waiting, self._overloaded(f"tracetaxa stopped before the {self._items} were stored"))
+
+    async def _commit(self, group: Sequence[_Waiting[Request, Result]]) -> None:
+        requests = [waiting.request for waiting in group]
+        loop = asyncio.get_running_loop()
+        self._writing += 1
+        self._need_committer()
+        try:
+            outcomes = await loop.run_in_executor(self._threads, self._outcomes, requests)
+        finally:
+            self._writing -= 1
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            self._answer(waiting, outcome)
 
     async def _linger(self) -> None:
         rest = self._waiting[0].since + self._linger_seconds - asyncio.get_running_loop().time()
-        if rest > 0 and not self._closed:
+        if rest > 0 and not self._closed and not self._group_is_full():
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), rest)
 
@@ -173,7 +210,7 @@ class GroupCommit(Generic[Request, Result]):
             waiting.answer.set_result(outcome)
 
     def _outcomes(self, requests: Sequence[Request]) -> list[Result | Exception]:
-        """What becomes of each request; runs in the thread, never raises an Exception."""
+        """What becomes of each request; runs in a thread, never raises an Exception."""
         try:
             results = list(self._write(requests))
         except Exception as error:

@@ -16,10 +16,14 @@ from tracetaxa.receive.signals import Request, Response
 from tracetaxa.receive.utf8 import MAX_REPAIR_BYTES, with_valid_strings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tracetaxa.receive.commit import GroupCommit
     from tracetaxa.receive.room import Place
     from tracetaxa.receive.signals import Signal
 
+LARGE_BYTES = 4 * 2**20
+"""A larger request is read in a thread, so that others get answers meanwhile."""
 REPAIRED = "bytes that are not UTF-8 were replaced by question marks"
 
 
@@ -32,6 +36,14 @@ class Rejected(Protocol):
     @property
     def message(self) -> str:
         """Why, in a sentence for the sender."""
+
+
+class Readable(Protocol):
+    """A request that was read, as a write takes it."""
+
+    @property
+    def count(self) -> int:
+        """How many spans or log records it holds, good or bad."""
 
 
 @dataclass(slots=True)
@@ -70,14 +82,23 @@ class _Decoded:
 class ExportService(Generic[Request, Response]):
     """Answers the Export requests of one signal; one object serves all transports.
 
+    `read` makes of a serialized request what the writes of `commit` take, in one pass over it, and raises
+    DecodeError. Without it they take the bytes.
+
     `last_error` says why something was last refused or failed, for people who run tracetaxa. The next request
     that is stored whole clears it, whoever sent it; requests that were under way already don't, since they
     share the write that failed.
     """
 
-    def __init__(self, signal: Signal[Request, Response], commit: GroupCommit[bytes, Rejected]) -> None:
+    def __init__(
+        self,
+        signal: Signal[Request, Response],
+        commit: GroupCommit[Any, Rejected],
+        read: Callable[[bytes], Readable] | None = None,
+    ) -> None:
         self.signal = signal
         self._commit = commit
+        self._read_one = read
         self.counts = Counts()
         self.last_error = ""
         self._slow_decoding = asyncio.Lock()
@@ -92,20 +113,19 @@ class ExportService(Generic[Request, Response]):
         signal = self.signal
         decoded = await self._from_json(message) if in_json else _Decoded(message)
         try:
-            request: Request = signal.request.FromString(decoded.message)
+            count, request = await self._read(decoded.message)
         except DecodeError as error:
-            request, decoded = await self._repair(decoded.message, error)
+            decoded = await self._repair(decoded.message, error)
+            count, request = await self._read(decoded.message)
         self.counts.repaired_requests += decoded.repaired
         self._leave_out(decoded.left_out, f"some {signal.items} were not OTLP: {decoded.reason}")
-        count = signal.count(request)
-        del request  # its bytes wait for the commit, which are half as large
         if not count:
             return self._answer(decoded)
         troubles = self.counts.troubles
         if place is not None:
             place.clear()
         try:
-            rejected = await self._commit.submit(decoded.message, count, len(decoded.message))
+            rejected = await self._commit.submit(request, count, len(decoded.message))
         except Overloaded as error:
             self.counts.refused += count
             self.last_error = str(error.__cause__ or error)
@@ -138,14 +158,28 @@ class ExportService(Generic[Request, Response]):
         count = decoded.left_out + (rejected.count if rejected is not None else 0)
         return self.signal.partial(count, "; ".join(notes))
 
-    async def _repair(self, message: bytes, error: DecodeError) -> tuple[Request, _Decoded]:
+    async def _read(self, message: bytes) -> tuple[int, Any]:
+        """How many items a request holds, and what a write takes of it. Raises DecodeError."""
+        if len(message) > LARGE_BYTES:
+            return await asyncio.to_thread(self._read_now, message)
+        return self._read_now(message)
+
+    def _read_now(self, message: bytes) -> tuple[int, Any]:
+        if self._read_one is not None:
+            request = self._read_one(message)
+            return request.count, request
+        # Its bytes wait for the commit: they are half as large as its objects.
+        return self.signal.count(self.signal.request.FromString(message)), message
+
+    async def _repair(self, message: bytes, error: DecodeError) -> _Decoded:
         """The request without bytes that are no UTF-8, if that was all. Raises MalformedRequest."""
         kind = self.signal.request
         if "UTF-8" in str(error) and len(message) <= MAX_REPAIR_BYTES:
             with suppress(ValueError, DecodeError):
                 async with self._slow_decoding:
                     message = await asyncio.to_thread(with_valid_strings, message, kind.DESCRIPTOR)
-                return kind.FromString(message), _Decoded(message, repaired=True)
+                kind.FromString(message)
+                return _Decoded(message, repaired=True)
         raise self._malformed(
             f"this is not an {kind.__name__} in protobuf, or a string in it is not UTF-8", error
         )
