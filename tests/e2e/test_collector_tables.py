@@ -60,6 +60,7 @@ def product(tmp_path: Path, server: ClickHouseServer) -> Product:
     return Product(directory).configure(store={"dsn": server.dsn()}, receiver={"enabled": False})
 
 
+@pytest.mark.slow
 def test_what_a_collector_stores_is_assembled_and_analysed(product: Product, collector: Collector) -> None:
     before = collector.definitions()
     with product.serve() as service, OracleModel(truth) as model:

@@ -57,6 +57,7 @@ def process_is_alive(pid: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_what_is_sent_is_stored_labelled_and_reported(tmp_path: Path) -> None:
     with demo(tmp_path / "demo", "--traces", "80", "--seed", "4") as process:
         output, log = process.communicate()
@@ -71,9 +72,8 @@ def test_what_is_sent_is_stored_labelled_and_reported(tmp_path: Path) -> None:
     assert "OPENAI_API_KEY" in output
 
 
-@pytest.mark.parametrize(
-    "how", ["ctrl-c", *(pytest.param(how, marks=pytest.mark.slow) for how in ("interrupt", "terminate"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ctrl-c", "interrupt", "terminate"])
 def test_an_interrupt_stops_the_service_too(tmp_path: Path, how: str) -> None:
     with demo(tmp_path / "demo", "--traces", "5000") as process:
         assert process.stderr is not None

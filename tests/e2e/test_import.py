@@ -51,6 +51,7 @@ def wait_for_traces(product: Product, count: int) -> None:
     raise AssertionError("the traces were not assembled")
 
 
+@pytest.mark.slow
 def test_without_a_service(product: Product, chats: Path) -> None:
     done = product.run("import", str(chats), "--format", "json")
     summary = json.loads(done.stdout)

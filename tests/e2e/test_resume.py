@@ -9,6 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tracetaxa.demo.child import child_environment
 from tracetaxa.testing import Oracle, ScriptedModel
 
@@ -29,6 +31,7 @@ def truth(digest: str) -> tuple[str, str] | None:
     return next((kind for word, kind in KINDS.items() if word in digest), None)
 
 
+@pytest.mark.slow
 def test_killed_in_mid_run(product: Product, tmp_path: Any, monkeypatch: Any) -> None:
     llm = {"engine": "openai", "traces_per_call": 4, "digests_per_batch": 20, "max_concurrency": CONCURRENCY}
     product.configure(llm=llm)

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
 from otlp import CHAT, request, span
@@ -46,6 +47,7 @@ def sizes(product: Product) -> list[dict[str, Any]]:
     return product.rows("SELECT SessionId, length(TraceIds) AS n FROM sessions FINAL ORDER BY SessionId")
 
 
+@pytest.mark.slow
 def test_sessions_are_analysed_with_and_without_a_service(product: Product) -> None:
     quick = {"idle_seconds": 0.2, "orphan_idle_seconds": 0.2, "tick_seconds": 0.1}
     analyses = [{"name": "talks", "unit": "session"}]
