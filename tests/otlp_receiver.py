@@ -142,7 +142,9 @@ class Service:
         self.logs = ExportService(LOGS, self.commits[1])
         services = (self.traces, self.logs)
         shared = {"room": self.room, **receiver}
-        self.receiver = GrpcReceiver(services, **{"endpoint": "127.0.0.1:0", **shared})
+        self.receiver = GrpcReceiver(
+            services, **{"endpoint": "127.0.0.1:0", "farewell_seconds": 0.0, **shared}
+        )
         self.target = await self.receiver.start()
         context = http.pop("context", None)
         app = HttpReceiver(services, **{"room": self.room, **http})

@@ -134,6 +134,23 @@ def test_unusual_spans_are_stored_with_their_neighbours_and_so_is_what_follows(t
     assert dict(found) == {f"{n:016x}": {"k": "[7]"} if n in (3, 4) else {} for n in range(1, 7)}
 
 
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (b"\x10\x63", "true"),  # a bool of 99
+        (b"\x0a\x01a\x18\x07", "7"),  # two members of the oneof: the last counts
+        (b"\x18\x07\x0a\x01a", "a"),
+        (b"\xf8\x07\x01", ""),  # a member of tomorrow
+    ],
+)
+def test_spelling_that_only_protobuf_takes(tables: Client, value: bytes, stored: str) -> None:
+    odd = span(2).SerializeToString() + wire.field(9, wire.field(1, b"k") + wire.field(2, value))
+    message = request(span(1)).SerializeToString() + wire.field(1, wire.field(2, wire.field(2, odd)))
+    SpanWriter(tables).write([message])
+    found = tables.query("SELECT SpanId, SpanAttributes FROM otel_traces").result_rows
+    assert dict(found) == {f"{1:016x}": {}, f"{2:016x}": {"k": stored}}
+
+
 def test_value_that_is_nested_too_deep_is_refused_without_loss(tables: Client) -> None:
     deep = b""
     for _ in range(200):

@@ -336,6 +336,28 @@ def test_shutdown_answers_what_is_under_way(store: Store, reader: Client) -> Non
         assert sender.refused(request(3)).code() == grpc.StatusCode.UNAVAILABLE
 
 
+def test_shutdown_tells_every_sender_to_come_again() -> None:
+    """CANCELLED, which grpcio says to what it has not looked at, makes some collectors drop their data."""
+
+    def send_until_refused(sender: Sender, number: int) -> grpc.StatusCode:
+        while True:
+            try:
+                sender.send(request(number))
+            except grpc.RpcError as refusal:
+                return refusal.code()
+
+    with (
+        serving(Store(), commit={"linger_ms": 1}, receiver={"farewell_seconds": 1.0}) as (service, sender),
+        ThreadPoolExecutor(16) as threads,
+    ):
+        refusals = [threads.submit(send_until_refused, sender, number) for number in range(16)]
+        deadline = time.monotonic() + DEADLINE
+        while service.traces.counts.accepted < 100:
+            assert time.monotonic() < deadline
+        service.run(service.receiver.shutdown(DEADLINE))
+        assert {refusal.result(DEADLINE) for refusal in refusals} == {grpc.StatusCode.UNAVAILABLE}
+
+
 def test_shutdown_acknowledges_nothing_that_is_not_stored() -> None:
     store = Store()
     with serving(store, commit={"linger_ms": 0}) as (service, sender):

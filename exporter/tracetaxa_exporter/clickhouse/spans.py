@@ -13,13 +13,13 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tracetaxa_exporter.clickhouse.rows import NO_SPAN_ID, NO_TRACE_ID, Rejected, id_text
 from tracetaxa_exporter.clickhouse.values import text, texts
-from tracetaxa_exporter.clickhouse.wire import CheckedSpan, RawRequest, TraceRequest, field, varint
+from tracetaxa_exporter.clickhouse.wire import RawRequest, TraceRequest, field, varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -136,7 +136,7 @@ class SpanRows:
                 others = origin + b"".join(_nested(Span.FromString(message)))
             if span.end_time_unix_nano > latest_ns:
                 span.end_time_unix_nano = latest_ns
-                message = span.SerializePartialToString()
+                message = span.SerializeToString()
             self.parts += _pieces(message, others)
 
 
@@ -165,17 +165,18 @@ _known_origin = lru_cache(maxsize=1024)(_new_origin)
 
 
 def _usual(message: bytes) -> bytes:
-    span = CheckedSpan.FromString(message)
+    # Read as what it is: values come out in their usual spelling, and of a oneof only the last one.
+    span = Span.FromString(message)
+    span.DiscardUnknownFields()
     attributes = {attribute.key: attribute for attribute in span.attributes}
     for attribute in attributes.values():
-        if not attribute.IsInitialized():
-            value = KeyValue.FromString(attribute.SerializePartialToString()).value
-            attribute.value.string_value = text(value)
+        if attribute.value.WhichOneof("value") in ("array_value", "kvlist_value"):
+            attribute.value.string_value = text(attribute.value)
     if len(attributes) < len(span.attributes):
         last = list(attributes.values())
         del span.attributes[:]
         span.attributes.extend(last)
-    return bytes(span.SerializePartialToString())
+    return span.SerializeToString()
 
 
 def _nested(span: Span) -> Iterator[bytes]:

@@ -54,7 +54,6 @@ def _request_class(adapt: Callable[[DescriptorProto], None]) -> Any:
     for module in _FILES:
         file = FileDescriptorProto()
         module.DESCRIPTOR.CopyToProto(file)
-        # As proto3, but fields can be required.
         file.syntax, file.edition = "editions", EDITION_2023
         file.options.features.field_presence = FeatureSet.IMPLICIT
         for message in file.message_type:
@@ -72,21 +71,15 @@ def _each(message: DescriptorProto, adapt: Callable[[DescriptorProto], None]) ->
     adapt(message)
 
 
-def _require(message: DescriptorProto) -> None:
-    """Make fields required that only lists of strings have."""
+def _flatten(message: DescriptorProto) -> None:
+    """Read of lists only the strings: what is nested in them is left as it is."""
     if message.name == "ArrayValue":
         text = common_pb2.AnyValue.DESCRIPTOR.fields_by_name["string_value"]
         item = message.nested_type.add(name="Text")
-        item.field.append(_required(text.name, text.number, _FIELD.TYPE_STRING))
+        item.field.append(
+            _FIELD(name=text.name, number=text.number, type=_FIELD.TYPE_STRING, label=_FIELD.LABEL_OPTIONAL)
+        )
         message.field[0].type_name = f".{common_pb2.DESCRIPTOR.package}.ArrayValue.Text"
-    elif message.name == "KeyValueList":
-        message.field.append(_required("absent", 1000, _FIELD.TYPE_BOOL))
-
-
-def _required(name: str, number: int, kind: FieldDescriptorProto.Type.ValueType) -> FieldDescriptorProto:
-    made = _FIELD(name=name, number=number, type=kind, label=_FIELD.LABEL_OPTIONAL)
-    made.options.features.field_presence = FeatureSet.LEGACY_REQUIRED
-    return made
 
 
 def _close(message: DescriptorProto) -> None:
@@ -98,13 +91,9 @@ def _close(message: DescriptorProto) -> None:
             field_.ClearField("type_name")
 
 
-TraceRequest: Final[Any] = _request_class(_require)
-"""ExportTraceServiceRequest. `IsInitialized()` says of an attribute whether SQL can spell it: whether it
-holds no list, or one of strings."""
+TraceRequest: Final[Any] = _request_class(_flatten)
+"""ExportTraceServiceRequest. A list that is nested too deep for protobuf is no reason to refuse the request:
+ClickHouse says of its span what it can't take."""
 
 RawRequest: Final[Any] = _request_class(_close)
 """ExportTraceServiceRequest, in which resources, scopes and spans are the bytes of these messages."""
-
-_SPANS = TraceRequest.DESCRIPTOR.file.pool.FindMessageTypeByName(trace_pb2.Span.DESCRIPTOR.full_name)
-CheckedSpan: Final[Any] = GetMessageClass(_SPANS)
-"""The spans of a TraceRequest."""

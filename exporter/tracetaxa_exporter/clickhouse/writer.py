@@ -184,7 +184,12 @@ class SpanWriter(_Writer["ExportTraceServiceRequest | SpanRows"]):
         self._to_rewrite -= 1
         for rows in groups:
             rows.rewrite()
-        self._insert(columns, groups)
+        try:
+            self._insert(columns, groups)
+        except Error as error:
+            if error.code in _UNUSUAL:  # there are no other words
+                raise WriteFailed(f"ClickHouse: {_sentence(error)}", retryable=False) from error
+            raise
 
     def _rows(self, request: ExportTraceServiceRequest | bytes | SpanRows) -> SpanRows:
         if isinstance(request, SpanRows):

@@ -46,6 +46,8 @@ class GrpcReceiver:
     handshake_seconds: how long TLS and HTTP/2 may take to get ready.
     ping_seconds: a connection that is silent for this long is asked whether it still lives.
     retry_after_seconds: what a sender is told when there is no place or after an error that nobody foresaw.
+    farewell_seconds: on shutdown, for how long new requests are still told to come again later: those that
+        wait to be looked at when grpcio stops are CANCELLED, and some senders drop what they get that for.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class GrpcReceiver:
         handshake_seconds: float = 10,
         ping_seconds: float = 60,
         retry_after_seconds: float = 2.0,
+        farewell_seconds: float = 0.2,
     ) -> None:
         self._services = services
         self._endpoint = endpoint
@@ -85,6 +88,7 @@ class GrpcReceiver:
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
         )
         self._retry_after_seconds = retry_after_seconds
+        self._farewell_seconds = farewell_seconds
         self._stopping = asyncio.Event()
         self._server: grpc.aio.Server | None = None
 
@@ -118,13 +122,21 @@ class GrpcReceiver:
         When it returns, no request is acknowledged any more, and what was acknowledged is stored. Safe twice,
         or without start.
         """
+        first = not self._stopping.is_set()
         self._stopping.set()
-        if self._server is not None:
-            await self._server.stop(grace_seconds)
+        if self._server is None:
+            return
+        if first:
+            farewell = min(self._farewell_seconds, grace_seconds)
+            await asyncio.sleep(farewell)
+            grace_seconds -= farewell
+        await self._server.stop(grace_seconds)
 
     def _export_methods(self, service: ExportService[Any, Any]) -> grpc.GenericRpcHandler:
         async def export(messages: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
+                if self._stopping.is_set():
+                    raise Overloaded("tracetaxa is shutting down", self._retry_after_seconds)
                 with self._room.place(self._retry_after_seconds) as place:
                     return await service.export(await self._read(context), place=place)
             except MalformedRequest as error:
