@@ -148,7 +148,10 @@ class GrpcReceiver:
                 logger.exception("an Export request failed for a reason that nobody foresaw")
                 again = f"tracetaxa failed: send the {service.signal.items} again later"
                 status = _unavailable(again, self._retry_after_seconds)
-            return await context.abort_with_status(rpc_status.to_status(status))
+            try:
+                return await context.abort_with_status(rpc_status.to_status(status))
+            except grpc.aio.InternalError:  # nobody is there any more to be told
+                raise asyncio.CancelledError from None
 
         # A stream of one message is the same on the wire, and lets us say when to read and for how long.
         # Without a deserializer the bytes arrive as they are: grpcio answers INTERNAL when its own one fails.
