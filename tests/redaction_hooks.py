@@ -15,6 +15,11 @@ def broken(text: str) -> str:
     raise ValueError(f"can't read {text}")
 
 
+def leaves(text: str) -> str:
+    """As libraries do that can't load their model."""
+    raise SystemExit(7)
+
+
 def returns_nothing(text: str) -> None:
     return None
 

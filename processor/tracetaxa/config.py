@@ -24,7 +24,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from tracetaxa.analyze.audit import AuditPlan
 from tracetaxa.analyze.patterns import KINDS
@@ -111,7 +111,9 @@ CronExpression = Annotated[str, AfterValidator(_cron)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Effort = Literal["default", "none", "minimal", "low", "medium", "high"]
-Positive = Annotated[float, Field(gt=0)]
+_MOST = 3_153_600_000.0
+"""A hundred years in seconds, or as much of anything else that is more than zero."""
+Positive = Annotated[float, Field(gt=0, le=_MOST)]
 
 
 class Misplaced(ValueError):
@@ -128,7 +130,9 @@ def _second_of_two(names: Sequence[str]) -> int | None:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class StoreConfig(Section):
@@ -787,6 +791,8 @@ def load(path: Path | None = None) -> Config:
             text = path.read_text("utf-8")
         except OSError as error:
             raise ConfigError(f"can't read the configuration {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"the configuration {path} is not text in UTF-8") from error
     try:
         values = yaml.safe_load(text) or {}
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -799,6 +805,8 @@ def load(path: Path | None = None) -> Config:
         return Config(**values)
     except ValidationError as error:
         raise ConfigError("\n".join(_describe(error, path, tree))) from error
+    except SettingsError as error:
+        raise ConfigError(f"environment: {error}") from error
 
 
 def _refuse_unknown_environment() -> None:

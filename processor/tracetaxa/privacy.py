@@ -55,7 +55,7 @@ def load_hook(path: str | None) -> Hook | None:
         return None
     try:
         hook: Any = pkgutil.resolve_name(path)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"privacy.hook {path!r} can't be imported ({type(error).__name__}: {error}): "
             "name an installed module and a function in it, as module:function"

@@ -170,3 +170,12 @@ def test_the_sample_that_was_asked_for_is_kept() -> None:
         {"name": "all", "selected": 9, "labelled": 3}
     ]
     assert report([], 0)["sample"]["size"] is None
+
+
+def test_times_that_an_import_made_up_are_no_findings() -> None:
+    row = trace_row(duration_ms=9000.0, attributes={"tracetaxa.import.times": "made up"})
+    labelled = [Labelled(SampledTrace(row, "all", 1.0), Assignment("t1", "refunds"))] * 8
+    document = report(labelled, 8)
+    assert document["population"]["made_up_times"] == 8
+    assert document["key_points"][-1] == "8 traces were imported without times: their durations mean nothing."
+    assert not any("is slow" in point for point in document["key_points"])

@@ -212,7 +212,7 @@ def texts_of(row: TraceRow) -> list[str]:
     return [*row.digest_texts, row.input, row.output, *row.attributes.values()]
 
 
-@pytest.mark.parametrize("hook", ["broken", "returns_nothing"])
+@pytest.mark.parametrize("hook", ["broken", "leaves", "returns_nothing"])
 def test_a_hook_that_fails_ends_the_run_before_anything_leaves(store: ClickHouse, hook: str) -> None:
     settings = config({"redact": "on", "hook": f"redaction_hooks:{hook}"})
     made = rows(settings, ["the wish of Duras"])

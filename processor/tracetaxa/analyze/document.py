@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tracetaxa.records import RunRow, Spend
 
 
+TIMES = "tracetaxa.import.times"
+"""Attribute of a trace that was imported: `made up` when its source had no times."""
+
+
 def rfc3339(time_ns: int) -> str:
     """'2026-11-22T10:00:00Z', with the fraction only when there is one."""
     seconds, fraction = divmod(time_ns, 10**9)
@@ -72,6 +76,7 @@ def build_document(
             "labelled": run.traces_labelled,
             "abstained": run.traces_abstained,
             "copied": sum(bool(label.copied_from) for label in labelled),
+            "made_up_times": sum(label.trace.row.attributes.get(TIMES) == "made up" for label in labelled),
             "still_open": run.still_open,
         },
         "sample": _sample(run, strata, labelled),

@@ -153,7 +153,7 @@ class Redactor:
         assert self._hook is not None
         try:
             redacted = self._hook(text)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # libraries that lack a model may exit
             # Not what the error says: it may quote the text.
             raise RedactionFailed(self._failure(f"raised {type(error).__name__}")) from error
         if not isinstance(redacted, str):

@@ -102,7 +102,7 @@ def key_points(document: dict[str, Any], why: str) -> list[str]:
     categories, totals, units = document["categories"], document["totals"], f"{document['unit']}s"
     kinds = [c for c in categories if c["category_id"] != OTHER]
     points = [f"{c['name']}: {_percent(c['share'])} of {units}{_interval(c, 'share')}." for c in kinds[:3]]
-    points += _outliers(kinds, totals, units)
+    points += _outliers(kinds, totals, units, timed=not document["population"]["made_up_times"])
     points += _findings(document)
     rest = next((c for c in categories if c["category_id"] == OTHER), None)
     if rest and rest["share"] >= 0.1:
@@ -114,6 +114,8 @@ def key_points(document: dict[str, Any], why: str) -> list[str]:
     ]
     points += _unlabelled(document, why)
     points += _doubts(document, units)
+    if made_up := document["population"]["made_up_times"]:
+        points.append(f"{made_up:,} {units} were imported without times: their durations mean nothing.")
     if document["population"]["still_open"]:
         still_open = f"{document['population']['still_open']:,} {units}"
         points.append(f"{still_open} were still open and are not counted.")
@@ -139,7 +141,9 @@ def _doubts(document: dict[str, Any], units: str) -> list[str]:
     return [f"Read twice, only {same} of {category['compared']:,} {units} got the same category again."]
 
 
-def _outliers(kinds: list[dict[str, Any]], totals: dict[str, Any], units: str) -> list[str]:
+def _outliers(
+    kinds: list[dict[str, Any]], totals: dict[str, Any], units: str, *, timed: bool
+) -> list[str]:
     subs = [(sub, c) for c in kinds for sub in c["subcategories"] if sub["sampled"] >= SOLID]
     points = []
     failing = [(sub, c) for sub, c in subs if sub["error_rate_low"] > totals["error_rate"]]
@@ -148,7 +152,8 @@ def _outliers(kinds: list[dict[str, Any]], totals: dict[str, Any], units: str) -
             f"{parent['name']} › {sub['name']} fails in {_percent(sub['error_rate'])}"
             f"{_interval(sub, 'error_rate')} of its {sub['traces']:,} {units}."
         )
-    slow = [(sub, c) for sub, c in subs if totals["p50_ms"] and sub["p50_ms"] > 2 * totals["p50_ms"]]
+    median = totals["p50_ms"] if timed else None
+    slow = [(sub, c) for sub, c in subs if median and sub["p50_ms"] > 2 * median]
     for sub, parent in sorted(slow, key=lambda pair: -pair[0]["p50_ms"])[:1]:
         points.append(
             f"{parent['name']} › {sub['name']} is slow: half of its {units} take longer than "
