@@ -141,9 +141,7 @@ def _doubts(document: dict[str, Any], units: str) -> list[str]:
     return [f"Read twice, only {same} of {category['compared']:,} {units} got the same category again."]
 
 
-def _outliers(
-    kinds: list[dict[str, Any]], totals: dict[str, Any], units: str, *, timed: bool
-) -> list[str]:
+def _outliers(kinds: list[dict[str, Any]], totals: dict[str, Any], units: str, *, timed: bool) -> list[str]:
     subs = [(sub, c) for c in kinds for sub in c["subcategories"] if sub["sampled"] >= SOLID]
     points = []
     failing = [(sub, c) for sub, c in subs if sub["error_rate_low"] > totals["error_rate"]]
