@@ -474,3 +474,14 @@ def test_any_text_is_drawn_safely(text: str) -> None:
     kinds = {token.type for token in tokens(render_markdown(found))}
     assert not kinds & {"html_block", "html_inline", "link_open", "image", "fence", "code_block", "hr"}
     assert all(cell_len(line) <= 80 for line in wrapped_lines(render_text(found)))
+
+
+@pytest.mark.parametrize(
+    ("still_open", "says"), [(0, "wider window, or at the filter"), (3, "when traces are closed")]
+)
+def test_an_empty_report_says_what_may_help(still_open: int, says: str) -> None:
+    report = empty()
+    report["population"] |= {"still_open": still_open}
+    following = " ".join(render_text(report, width=80).split("NEXT")[-1].split())
+    assert says in following
+    assert (f"--from {report['window_start']}" in following) == bool(still_open)

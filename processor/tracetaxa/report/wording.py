@@ -153,8 +153,11 @@ def next_commands(report: Document, shared_as: str = "html") -> list[tuple[str, 
     if report["categories"]:
         why, options = _SHARED_AS[shared_as]
         commands.append((why, f"tracetaxa report {shlex.quote(report['run_id'])} {options}"))
+    elif report["status"] == "complete" and report["population"]["still_open"]:
+        start = shlex.quote(report["window_start"])
+        commands.append((f"Ask again when {units(report)} are closed", _analyze(report, f"--from {start}")))
     elif report["status"] == "complete":
-        commands.append(("Look at a wider window", _analyze(report, "--window 7d")))
+        commands.append(("Look at a wider window, or at the filter", _analyze(report, "--window 7d")))
     if report["status"] != "complete":
         start, end = shlex.quote(report["window_start"]), shlex.quote(report["window_end"])
         first = "Raise budget.usd, or budget.overrun, and run it again"
