@@ -7,6 +7,15 @@ from typing import Any
 from tracetaxa.records import TraceRow
 
 START_NS = 1_795_337_071_000_000_000
+TRUTH = {
+    "refund": ("Refunds", "Late refund"),
+    "chargeback": ("Refunds", "Chargeback dispute"),
+    "parcel": ("Deliveries", "Lost parcel"),
+    "courier": ("Deliveries", "Rude courier"),
+    "password": ("Accounts", "Forgotten password"),
+    "invoice": ("Accounts", "Missing invoice"),
+}
+"""Word of a request → category and subcategory, for a model that knows the truth."""
 
 
 def trace_row(trace_id: str = "t1", **changes: Any) -> TraceRow:

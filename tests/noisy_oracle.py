@@ -8,7 +8,7 @@ import random
 import re
 from typing import TYPE_CHECKING, Any
 
-from factories import START_NS, trace_row
+from factories import START_NS, TRUTH, trace_row
 from tracetaxa.testing import Oracle
 
 if TYPE_CHECKING:
@@ -17,13 +17,7 @@ if TYPE_CHECKING:
     from tracetaxa.records import TraceRow
     from tracetaxa.testing import Messages
 
-KINDS = {
-    "refund": ("Refunds", "Late refund"),
-    "chargeback": ("Refunds", "Chargeback dispute"),
-    "parcel": ("Deliveries", "Lost parcel"),
-    "courier": ("Deliveries", "Rude courier"),
-    "password": ("Accounts", "Forgotten password"),
-    "invoice": ("Accounts", "Missing invoice"),
+KINDS = TRUTH | {
     "allergy": ("Products", "Allergy question"),
     "battery": ("Products", "Battery life"),
 }

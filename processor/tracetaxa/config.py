@@ -365,6 +365,13 @@ class PrivacyConfig(Section):
     """A category whose traces are of fewer users (or sessions, where there are no user ids) is reported
     without examples and quotes."""
 
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        second = _second_of_two([pattern.name for pattern in self.patterns])
+        if second is not None:
+            raise Misplaced("two patterns have the same name", "patterns", second, "name")
+        return self
+
 
 def _one_or_more(value: Any) -> Any:
     """A single value may stand without its brackets; an empty one is none."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from factories import START_NS, trace_row
+from factories import START_NS, TRUTH, trace_row
 from injections import INJECTIONS
 from tracetaxa.analyze.job import Job
 from tracetaxa.analyze.model.engine import ModelEngine
@@ -30,14 +30,6 @@ if TYPE_CHECKING:
 
     from tracetaxa.store.database import ClickHouse
 
-TRUTH = {
-    "refund": ("Refunds", "Late refund"),
-    "chargeback": ("Refunds", "Chargeback dispute"),
-    "parcel": ("Deliveries", "Lost parcel"),
-    "courier": ("Deliveries", "Rude courier"),
-    "password": ("Accounts", "Forgotten password"),
-    "invoice": ("Accounts", "Missing invoice"),
-}
 BRIEF = Brief("topics", "What do users ask for?")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from factories import trace_row
+from factories import TRUTH, trace_row
 from tracetaxa.analyze.model import assignment
 from tracetaxa.analyze.model.budget import Amount
 from tracetaxa.analyze.model.engine import ModelEngine
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
 
     from tracetaxa.testing import Answer
 
-TRUTH = {
-    "refund": ("Refunds", "Late refund"),
-    "chargeback": ("Refunds", "Chargeback dispute"),
-    "parcel": ("Deliveries", "Lost parcel"),
-    "courier": ("Deliveries", "Rude courier"),
-    "password": ("Accounts", "Forgotten password"),
-    "invoice": ("Accounts", "Missing invoice"),
-}
 BRIEF = Brief("topics", "What do users ask for?")
 TAXONOMY = Taxonomy(
     (

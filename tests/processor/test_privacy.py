@@ -362,3 +362,8 @@ def test_min_users_in_a_whole_run(store: ClickHouse) -> None:
     (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
     assert "Where is order" not in report.document
     assert "00000001" not in report.document
+
+
+def test_own_patterns_have_names_of_their_own() -> None:
+    with pytest.raises(ValueError, match="two patterns have the same name"):
+        config({"patterns": [{"name": "order", "regex": "a"}, {"name": "order", "regex": "b"}]})

@@ -44,6 +44,7 @@ T = TypeVar("T")
 
 _READ_FORMATS = {"DateTime64*": "int", "DateTime": "int"}
 _WHERE_MARK = "/* where */ 1"
+_INCLUDE = re.compile(r"/\* include (\w+) \*/")
 _BUSY_CODES = frozenset({159, 202, 209, 210, 241, 242, 243, 252, 319, 425, 999})
 """ClickHouse error codes after which the same call may work: timeouts, memory, too many parts or queries,
 read-only tables, no space, lost connections (src/Common/ErrorCodes.cpp)."""
@@ -66,9 +67,11 @@ for _name in ("clickhouse_connect.driver", "urllib3.connectionpool"):
 
 
 @cache
+@cache
 def statement(name: str) -> str:
-    """Text of `store/sql/<name>.sql`."""
-    return resources.files("tracetaxa.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
+    """Text of `store/sql/<name>.sql`, with what it includes of `store/sql/fragments`."""
+    text = resources.files("tracetaxa.store").joinpath("sql", f"{name}.sql").read_text("utf-8")
+    return _INCLUDE.sub(lambda mark: statement(f"fragments/{mark[1]}").rstrip(), text)
 
 
 class ClickHouse:
