@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import pairwise
 
 import pytest
@@ -18,6 +19,7 @@ from tracetaxa.analyze.local.keywords import (
     quote,
     stem,
     terms,
+    typical,
 )
 from tracetaxa.analyze.local.represent import clean, sentence_spans
 
@@ -142,6 +144,18 @@ def test_a_quote_is_verbatim_and_typical() -> None:
         "",
         "",
     )
+
+
+_WORDS = ("parcel", "kettle", "refund", "toaster", "invoice", "voucher", "courier", "basket", "garden")
+
+
+@given(st.lists(st.floats(0, 10), min_size=len(_WORDS), max_size=len(_WORDS)))
+def test_typical_is_the_same_in_any_process(values: list[float]) -> None:
+    """Words come out of a set in an order of the process's own: their total must not depend on it."""
+    scores = {(stem(word),): value for word, value in zip(_WORDS, values, strict=True)}
+    text = ", ".join(_WORDS)
+    exact = float(sum(map(Fraction, values)))
+    assert typical(text, scores) == exact / (1 + len(text) / QUOTE_CHARS)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "tool", "error", "cut"]), st.text())))

@@ -74,7 +74,7 @@ def find_problem(sentence: str, document: Mapping[str, Any], quoted: Sequence[st
 
 
 def _without(sentence: str, names: Iterable[str]) -> str:
-    for name in sorted(names, key=len, reverse=True):
+    for name in sorted(names, key=lambda name: (-len(name), name)):
         sentence = _pattern(name).sub(" ", sentence)
     return sentence
 

@@ -258,7 +258,8 @@ def quote(lines: Lines, scores: Mapping[Term, float]) -> tuple[str, str]:
 
 def typical(text: str, scores: Mapping[Term, float]) -> float:
     """How much of what sets a group apart `text` says, for its length."""
-    told = sum(scores.get(term, 0.0) for term in {term for term, _ in terms(text)})
+    # A set's order differs between processes; `fsum` gives the same total in any.
+    told = math.fsum(scores.get(term, 0.0) for term in {term for term, _ in terms(text)})
     return told / (1 + len(text) / QUOTE_CHARS)
 
 
