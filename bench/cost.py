@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.loaders import runs
 from bench.spans import spans_of
-from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.config import Config
 from tracetaxa.demo.traffic import plan

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from bench.loaders import TAU2, TAU_BENCH, Run, runs
 from bench.paired import compare, counts
 from bench.spans import spans_of
-from tracetaxa.analyze.digest import CHARACTERS_PER_TOKEN, digest
+from tracetaxa.analyze.digests.digest import CHARACTERS_PER_TOKEN, digest
 from tracetaxa.demo.traffic import Answered, plan
 from tracetaxa.dialects import read_trace
 from tracetaxa.llm.embed import VOCABULARY

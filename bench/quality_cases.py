@@ -17,7 +17,7 @@ import numpy as np
 
 from bench.loaders import real_traffic
 from bench.spans import spans_of
-from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.demo.shop import shop_traffic
 from tracetaxa.dialects.merge import read_trace

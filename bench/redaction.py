@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.loaders import real_traffic
 from bench.spans import spans_of
-from tracetaxa.analyze.digest import digest
-from tracetaxa.analyze.redact import CustomPattern, Redactor
+from tracetaxa.analyze.digests.digest import digest
+from tracetaxa.analyze.redaction.redact import CustomPattern, Redactor
 from tracetaxa.dialects.merge import read_trace
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tracetaxa.analyze.document import rfc3339
+from tracetaxa.analyze.results.document import rfc3339
 from tracetaxa.assemble.feedback import load_feedback, load_session_feedback
 from tracetaxa.config import parse_analysis
 from tracetaxa.errors import ConfigError, MalformedRequest, NotFound, StoreUnavailable, TracetaxaError

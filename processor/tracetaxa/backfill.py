@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.document import rfc3339
+from tracetaxa.analyze.results.document import rfc3339
 from tracetaxa.assemble.spans import SPANS_LEFT_OUT
 
 if TYPE_CHECKING:

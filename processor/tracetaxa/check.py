@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tracetaxa.access import open_for_reading, read_token
-from tracetaxa.analyze.document import rfc3339
+from tracetaxa.analyze.results.document import rfc3339
 from tracetaxa.config import Config, split_endpoint
 from tracetaxa.errors import DatabaseInUse, NotFound, StoreError, TracetaxaError
 from tracetaxa.jobs import build_chat, check_where, choose_engine, describe_prices

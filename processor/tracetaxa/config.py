@@ -27,9 +27,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from tracetaxa.analyze.audit import AuditPlan
-from tracetaxa.analyze.patterns import KINDS
-from tracetaxa.analyze.plan import SamplePlan
-from tracetaxa.analyze.redact import CustomPattern
+from tracetaxa.analyze.redaction.patterns import KINDS
+from tracetaxa.analyze.redaction.redact import CustomPattern
+from tracetaxa.analyze.sampling.plan import SamplePlan
 from tracetaxa.errors import ConfigError
 from tracetaxa.records import OTHER, AttributeSpec, Brief, Category
 

@@ -13,17 +13,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tracetaxa.analyze.audit import AuditPlan
-from tracetaxa.analyze.document import rfc3339
+from tracetaxa.analyze.findings.languages import load_detector
 from tracetaxa.analyze.job import Job, Stop
-from tracetaxa.analyze.languages import load_detector
 from tracetaxa.analyze.local.engine import LocalEngine
 from tracetaxa.analyze.model.budget import NO_LIMIT, Amount
 from tracetaxa.analyze.model.engine import ModelEngine
 from tracetaxa.analyze.model.quote import Quote, Rehearsal
 from tracetaxa.analyze.model.stand_in import StandIn
 from tracetaxa.analyze.previous import previous_categories
+from tracetaxa.analyze.results.document import rfc3339
 from tracetaxa.analyze.run import plan_analysis, rehearse_analysis, run_analysis
-from tracetaxa.analyze.sample import source_of
+from tracetaxa.analyze.sampling.sample import source_of
 from tracetaxa.config import AnalysisConfig, Config, duration_seconds, parse_analysis
 from tracetaxa.errors import ConfigError, EngineUnavailable, QueryFailed, QueryRefused
 from tracetaxa.llm.embed import embedder_name, load_embedder
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from tracetaxa.analyze.model.budget import Price
     from tracetaxa.analyze.model.quote import Use
-    from tracetaxa.analyze.redact import Redactor
+    from tracetaxa.analyze.redaction.redact import Redactor
     from tracetaxa.analyze.run import Redact
     from tracetaxa.llm.chat import OpenAIChat
     from tracetaxa.protocols import ChatModel, Database, Engine, ReplyCache, Watcher

@@ -8,12 +8,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tracetaxa.analyze.patterns import KINDS
-from tracetaxa.analyze.redact import CustomPattern, Redactor
+from tracetaxa.analyze.redaction.patterns import KINDS
+from tracetaxa.analyze.redaction.redact import CustomPattern, Redactor
 from tracetaxa.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tracetaxa.analyze.redact import Hook
+    from tracetaxa.analyze.redaction.redact import Hook
     from tracetaxa.config import Config, PrivacyConfig
 
 

@@ -17,10 +17,10 @@ from starlette.routing import Route
 
 from tracetaxa import __version__
 from tracetaxa.access import open_store, read_token, running_configuration
-from tracetaxa.analyze.cutting import sparing
-from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.digests.cutting import sparing
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.analyze.plain_text import truncate
-from tracetaxa.analyze.redact import Redactor
+from tracetaxa.analyze.redaction.redact import Redactor
 from tracetaxa.api import create_api
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
 from tracetaxa.assemble.rows import ToRow

@@ -26,8 +26,8 @@ from bench.spans import spans_of
 
 from campaigns import real_model
 from factories import START_NS, trace_row
-from tracetaxa.analyze.digest import digest
-from tracetaxa.analyze.fence import neutralise
+from tracetaxa.analyze.digests.digest import digest
+from tracetaxa.analyze.untrusted.fence import neutralise
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.config import Config
 from tracetaxa.demo.traffic import plan

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, cohen_kappa_score
 
-from tracetaxa.analyze.agreement import agreement, cohen_kappa, krippendorff_alpha, wilson
-from tracetaxa.analyze.partitions import adjusted_mutual_information, adjusted_rand, overlaps
+from tracetaxa.analyze.statistics.agreement import agreement, cohen_kappa, krippendorff_alpha, wilson
+from tracetaxa.analyze.statistics.partitions import adjusted_mutual_information, adjusted_rand, overlaps
 
 PAIRS = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcde")), min_size=2, max_size=60)
 

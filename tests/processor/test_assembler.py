@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from otlp import CHAT, START_NS, request, span
-from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.dialects import read_trace

@@ -12,7 +12,7 @@ from clickhouse_connect.driver.binding import format_bind_value
 
 from otlp import CHAT, START_NS, log_request, request, span
 from otlp import log as event
-from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
 from tracetaxa.assemble.bare import UNREADABLE
 from tracetaxa.assemble.ids import in_parts

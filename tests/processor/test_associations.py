@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tracetaxa.analyze.associations import (
+from tracetaxa.analyze.findings.associations import (
     FALSE_DISCOVERY_RATE,
     Association,
     Associations,
@@ -20,8 +20,8 @@ from tracetaxa.analyze.associations import (
     associations,
     distinct,
 )
-from tracetaxa.analyze.contingency import LEAST_GROUP, fisher, mask
-from tracetaxa.analyze.estimate import Design
+from tracetaxa.analyze.statistics.contingency import LEAST_GROUP, fisher, mask
+from tracetaxa.analyze.statistics.estimate import Design
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,8 +21,8 @@ from tracetaxa.analyze.audit import AuditPlan
 from tracetaxa.analyze.job import Job
 from tracetaxa.analyze.model.budget import Amount
 from tracetaxa.analyze.model.engine import ModelEngine
-from tracetaxa.analyze.plan import SamplePlan
 from tracetaxa.analyze.run import run_analysis
+from tracetaxa.analyze.sampling.plan import SamplePlan
 from tracetaxa.llm.chat import OpenAIChat
 from tracetaxa.protocols import no_progress
 from tracetaxa.records import Brief, ReportRow, RunRow, Selection

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from tracetaxa.analyze.calibration import Outcome, calibrate, wrong_alike
+from tracetaxa.analyze.statistics.calibration import Outcome, calibrate, wrong_alike
 from tracetaxa.config import AuditConfig
 
 CONFIDENCE = st.floats(0, 1)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from tests.captures import NAMES, capture
 
-from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.dialects import outline, read_session, read_trace
 from tracetaxa.dialects.dialect import DIALECTS
 from tracetaxa.records import Span, SpanLink

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tracetaxa.analyze.digest import CHARACTERS_PER_TOKEN, LEAST_TOKENS, digest
+from tracetaxa.analyze.digests.digest import CHARACTERS_PER_TOKEN, LEAST_TOKENS, digest
 from tracetaxa.dialects import read_trace
 from tracetaxa.dialects.genai import GenAi
 from tracetaxa.records import Span, SpanEvent

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tracetaxa.analyze.digest import CHARACTERS_PER_TOKEN, digest
+from tracetaxa.analyze.digests.digest import CHARACTERS_PER_TOKEN, digest
 from tracetaxa.dialects import read_trace
 from tracetaxa.records import Span, SpanEvent, Trace
 

@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from genai_spans import Spans, assistant, calls, returns, says, user
-from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.analyze.plain_text import clean, shorten, truncate
-from tracetaxa.analyze.redact import redact
+from tracetaxa.analyze.redaction.redact import redact
 from tracetaxa.dialects import read_trace
 from tracetaxa.records import Digest, Feedback, Span, SpanError, Turn
 

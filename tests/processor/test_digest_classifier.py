@@ -9,7 +9,7 @@ import pytest
 from bench.digests import Case, cases, comparisons, transcript
 from bench.loaders import TAU_BENCH, available
 
-from tracetaxa.analyze.digest import CHARACTERS_PER_TOKEN, digest
+from tracetaxa.analyze.digests.digest import CHARACTERS_PER_TOKEN, digest
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not available(DATA), reason="the real runs are not in ../shared/data")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from factories import START_NS, trace_row
-from tracetaxa.analyze.aggregate import Frame, Labelled, aggregate
-from tracetaxa.analyze.document import build_document
-from tracetaxa.analyze.sentences import REASON_CHARS
+from tracetaxa.analyze.results.aggregate import Frame, Labelled, aggregate
+from tracetaxa.analyze.results.document import build_document
+from tracetaxa.analyze.results.sentences import REASON_CHARS
 from tracetaxa.records import Assignment, Category, RunRow, SampledTrace, Spend, Taxonomy
 
 TAXONOMY = Taxonomy(

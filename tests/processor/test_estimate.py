@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracetaxa.analyze.estimate import (
+from tracetaxa.analyze.statistics.estimate import (
     CONFIDENCE,
     Design,
     Estimate,

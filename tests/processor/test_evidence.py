@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracetaxa.analyze.fence import block, keys, neutralise
 from tracetaxa.analyze.model.evidence import Evidence, find, quotable
+from tracetaxa.analyze.untrusted.fence import block, keys, neutralise
 from tracetaxa.records import Digest, DigestLine
 
 DIGEST = Digest(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from factories import trace_row
-from tracetaxa.analyze.aggregate import Labelled
-from tracetaxa.analyze.exemplars import TYPICAL, exemplars
+from tracetaxa.analyze.findings.exemplars import TYPICAL, exemplars
+from tracetaxa.analyze.results.aggregate import Labelled
 from tracetaxa.records import Assignment, SampledTrace
 
 

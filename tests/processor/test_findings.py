@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from factories import START_NS, trace_row
-from tracetaxa.analyze.aggregate import Labelled
-from tracetaxa.analyze.contingency import LEAST_GROUP
-from tracetaxa.analyze.findings import MOST_ALIKE, find
+from tracetaxa.analyze.findings.findings import MOST_ALIKE, find
+from tracetaxa.analyze.findings.shapes import shapes_of
+from tracetaxa.analyze.findings.traits import Told
 from tracetaxa.analyze.job import Job
-from tracetaxa.analyze.plan import SamplePlan
+from tracetaxa.analyze.results.aggregate import Labelled
 from tracetaxa.analyze.run import run_analysis
-from tracetaxa.analyze.shapes import shapes_of
-from tracetaxa.analyze.traits import Told
+from tracetaxa.analyze.sampling.plan import SamplePlan
+from tracetaxa.analyze.statistics.contingency import LEAST_GROUP
 from tracetaxa.protocols import no_progress
 from tracetaxa.records import (
     Assignment,

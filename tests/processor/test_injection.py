@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from factories import trace_row
 from injections import HELD_OUT, HONEST, INJECTIONS
-from tracetaxa.analyze import injection
-from tracetaxa.analyze.fence import neutralise
 from tracetaxa.analyze.model import packing
 from tracetaxa.analyze.model.engine import ModelEngine
+from tracetaxa.analyze.untrusted import injection
+from tracetaxa.analyze.untrusted.fence import neutralise
 from tracetaxa.llm.chat import OpenAIChat
 from tracetaxa.protocols import no_progress
 from tracetaxa.records import OTHER, Assignment, AttributeSpec, Brief, Category, Taxonomy, TraceRow

@@ -14,13 +14,13 @@ from markdown_it import MarkdownIt
 from factories import START_NS
 from genai_spans import Spans, assistant, calls, event, returns, user
 from injections import INJECTIONS
-from tracetaxa.analyze import injection
-from tracetaxa.analyze.digest import digest
-from tracetaxa.analyze.fence import neutralise
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.analyze.job import Job
 from tracetaxa.analyze.model.engine import ModelEngine
-from tracetaxa.analyze.plan import SamplePlan
 from tracetaxa.analyze.run import run_analysis
+from tracetaxa.analyze.sampling.plan import SamplePlan
+from tracetaxa.analyze.untrusted import injection
+from tracetaxa.analyze.untrusted.fence import neutralise
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.cli.output import json_text
 from tracetaxa.dialects import read_trace

@@ -11,7 +11,7 @@ import pytest
 
 from captures import NAMES, capture, requests
 from otlp import START_NS, log, log_request, request, span
-from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
 from tracetaxa.assemble.logs import AFTER_SECONDS, BEFORE_SECONDS, MAX_BYTES, MAX_EVENTS, load_logs
 from tracetaxa.assemble.rows import ToRow

@@ -15,9 +15,9 @@ from injections import INJECTIONS
 from tracetaxa.analyze.job import Job
 from tracetaxa.analyze.model.engine import ModelEngine
 from tracetaxa.analyze.model.kinds import Kind, settled, together
-from tracetaxa.analyze.plan import SamplePlan
 from tracetaxa.analyze.previous import previous_categories
 from tracetaxa.analyze.run import run_analysis
+from tracetaxa.analyze.sampling.plan import SamplePlan
 from tracetaxa.config import parse_analysis
 from tracetaxa.errors import ConfigError, ModelReplyInvalid
 from tracetaxa.llm.chat import OpenAIChat

@@ -12,9 +12,9 @@ from bench.loaders import available, runs
 from bench.spans import spans_of
 
 from factories import trace_row
-from tracetaxa.analyze.digest import digest
-from tracetaxa.analyze.fence import neutralise
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.analyze.model.engine import ModelEngine
+from tracetaxa.analyze.untrusted.fence import neutralise
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.demo.traffic import plan
 from tracetaxa.dialects import read_trace

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import trace_row
-from tracetaxa.analyze.aggregate import Frame, Labelled, aggregate
-from tracetaxa.analyze.estimate import Design, proportion, width_at
-from tracetaxa.analyze.plan import SamplePlan
-from tracetaxa.analyze.precision import precision, smallest_seen
+from tracetaxa.analyze.results.aggregate import Frame, Labelled, aggregate
+from tracetaxa.analyze.sampling.plan import SamplePlan
+from tracetaxa.analyze.statistics.estimate import Design, proportion, width_at
+from tracetaxa.analyze.statistics.precision import precision, smallest_seen
 from tracetaxa.records import Assignment, Category, SampledTrace, Taxonomy
 
 TAXONOMY = Taxonomy((Category("a", "Alpha", ""), Category("b", "Beta", ""), Category("other", "Other", "")))

@@ -12,10 +12,10 @@ import pytest
 from factories import START_NS, trace_row
 from genai_spans import SECOND, Spans, assistant, calls, event, returns, user
 from redaction_hooks import NAMES
-from tracetaxa.analyze.aggregate import Labelled
-from tracetaxa.analyze.patterns import KINDS
-from tracetaxa.analyze.redact import Redactor
-from tracetaxa.analyze.withhold import person_of, withhold
+from tracetaxa.analyze.redaction.patterns import KINDS
+from tracetaxa.analyze.redaction.redact import Redactor
+from tracetaxa.analyze.redaction.withhold import person_of, withhold
+from tracetaxa.analyze.results.aggregate import Labelled
 from tracetaxa.config import AnalysisConfig, Config
 from tracetaxa.dialects import read_trace
 from tracetaxa.dialects.values import limited

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from factories import START_NS, trace_row
-from tracetaxa.analyze.aggregate import Frame, Labelled, aggregate
-from tracetaxa.analyze.document import build_document
-from tracetaxa.analyze.findings import find
-from tracetaxa.analyze.plan import SamplePlan
-from tracetaxa.analyze.precision import precision
-from tracetaxa.analyze.prose import find_problem, sound
-from tracetaxa.analyze.shapes import shapes_of
-from tracetaxa.analyze.traits import Told
+from tracetaxa.analyze.findings.findings import find
+from tracetaxa.analyze.findings.shapes import shapes_of
+from tracetaxa.analyze.findings.traits import Told
+from tracetaxa.analyze.results.aggregate import Frame, Labelled, aggregate
+from tracetaxa.analyze.results.document import build_document
+from tracetaxa.analyze.results.prose import find_problem, sound
+from tracetaxa.analyze.sampling.plan import SamplePlan
+from tracetaxa.analyze.statistics.precision import precision
 from tracetaxa.records import Assignment, Category, RunRow, SampledTrace, Spend, Taxonomy
 
 NAMES = ("Order 66", "Refunds 95%", "3.5 times", "Where is it?", "12", "Ends in 5 s", "(a|b)*", "Login")

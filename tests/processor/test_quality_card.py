@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from factories import START_NS
 from noisy_oracle import NoisyOracle, cases
-from tracetaxa.analyze.document import build_document
-from tracetaxa.analyze.quality import Checks, quality_card
+from tracetaxa.analyze.results.document import build_document
+from tracetaxa.analyze.results.quality import Checks, quality_card
 from tracetaxa.api import create_api
 from tracetaxa.config import Config
 from tracetaxa.jobs import RunRequest, quote_request, run_request

@@ -12,7 +12,7 @@ from bench.cost import Talker, available, truth_of
 from bench.spans import spans_of
 
 from factories import START_NS
-from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.analyze.model.quote import Quote, Stage, Use
 from tracetaxa.analyze.model.stand_in import StandIn
 from tracetaxa.assemble.rows import ToRow

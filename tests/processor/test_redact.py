@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factories import trace_row
-from tracetaxa.analyze.cutting import sparing
-from tracetaxa.analyze.patterns import KINDS
+from tracetaxa.analyze.digests.cutting import sparing
 from tracetaxa.analyze.plain_text import shorten, truncate
-from tracetaxa.analyze.redact import CustomPattern, Redactor, redact
+from tracetaxa.analyze.redaction.patterns import KINDS
+from tracetaxa.analyze.redaction.redact import CustomPattern, Redactor, redact
 from tracetaxa.errors import ConfigError, RedactionFailed
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"

@@ -12,8 +12,8 @@ import pytest
 from factories import START_NS, trace_row
 from tracetaxa.analyze.job import Job
 from tracetaxa.analyze.model.budget import BudgetReached
-from tracetaxa.analyze.plan import SamplePlan
 from tracetaxa.analyze.run import run_analysis
+from tracetaxa.analyze.sampling.plan import SamplePlan
 from tracetaxa.errors import ModelRefused
 from tracetaxa.protocols import no_progress
 from tracetaxa.records import (

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import START_NS, trace_row
-from tracetaxa.analyze.aggregate import design_of
-from tracetaxa.analyze.plan import REST, SamplePlan
-from tracetaxa.analyze.sample import count_strata, draw_sample
+from tracetaxa.analyze.results.aggregate import design_of
+from tracetaxa.analyze.sampling.plan import REST, SamplePlan
+from tracetaxa.analyze.sampling.sample import count_strata, draw_sample
 from tracetaxa.config import parse_analysis
 from tracetaxa.errors import ConfigError
 from tracetaxa.records import SampledTrace, Selection, TraceRow
@@ -185,7 +185,7 @@ def test_what_makes_no_sense_is_refused(sample: dict[str, Any], said: str) -> No
 
 
 def _labelled(trace: SampledTrace) -> Any:
-    from tracetaxa.analyze.aggregate import Labelled
+    from tracetaxa.analyze.results.aggregate import Labelled
     from tracetaxa.records import Assignment
 
     return Labelled(trace, Assignment(trace.row.trace_id, "other"))

@@ -20,10 +20,10 @@ import pytest
 from clickhouse_http import PASSWORD, ClickHouseServer
 from factories import START_NS, trace_row
 from otlp import CHAT, request, span
-from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.analyze.job import Job
-from tracetaxa.analyze.plan import SamplePlan
 from tracetaxa.analyze.run import run_analysis
+from tracetaxa.analyze.sampling.plan import SamplePlan
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.dialects import read_trace

@@ -10,7 +10,7 @@ import pytest
 
 from factories import trace_row
 from otlp import START_NS, request, span
-from tracetaxa.analyze.digest import digest
+from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.assemble.assembler import Assembler, ClosingRules
 from tracetaxa.assemble.bare import UNREADABLE
 from tracetaxa.assemble.rows import ToRow

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import trace_row
-from tracetaxa.analyze.languages import load_detector
-from tracetaxa.analyze.shapes import RequestShape, shape_of, shapes_of, traits_of
+from tracetaxa.analyze.findings.languages import load_detector
+from tracetaxa.analyze.findings.shapes import RequestShape, shape_of, shapes_of, traits_of
 from tracetaxa.records import SampledTrace
 
 

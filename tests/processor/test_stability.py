@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from factories import trace_row
-from tracetaxa.analyze.aggregate import Labelled
 from tracetaxa.analyze.model.budget import BudgetReached
-from tracetaxa.analyze.quality import Checks, quality_card
+from tracetaxa.analyze.results.aggregate import Labelled
+from tracetaxa.analyze.results.quality import Checks, quality_card
 from tracetaxa.analyze.stability import Stability, compare_halves
 from tracetaxa.protocols import no_progress
 from tracetaxa.records import Assignment, Brief, Category, SampledTrace, Spend, Taxonomy

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import START_NS, trace_row
-from tracetaxa.analyze.aggregate import Labelled, design_of
-from tracetaxa.analyze.estimate import proportion
 from tracetaxa.analyze.job import Job
-from tracetaxa.analyze.plan import SamplePlan
+from tracetaxa.analyze.results.aggregate import Labelled, design_of
 from tracetaxa.analyze.run import run_analysis
-from tracetaxa.analyze.sample import Alike, count_strata, draw_sample
-from tracetaxa.analyze.thinning import FEWEST, MOST, copy_label, thin
+from tracetaxa.analyze.sampling.plan import SamplePlan
+from tracetaxa.analyze.sampling.sample import Alike, count_strata, draw_sample
+from tracetaxa.analyze.sampling.thinning import FEWEST, MOST, copy_label, thin
+from tracetaxa.analyze.statistics.estimate import proportion
 from tracetaxa.protocols import no_progress
 from tracetaxa.records import (
     Assignment,

@@ -13,15 +13,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze.calibration import Outcome, calibrate, wrong_alike
+from tracetaxa.analyze.statistics.calibration import Outcome, calibrate, wrong_alike
 from tracetaxa.errors import EngineUnavailable, ModelError, RunFailed
 from tracetaxa.records import Assignment, AuditRow, Spend
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracetaxa.analyze.aggregate import Labelled
-    from tracetaxa.analyze.calibration import Calibration
+    from tracetaxa.analyze.results.aggregate import Labelled
+    from tracetaxa.analyze.statistics.calibration import Calibration
     from tracetaxa.protocols import Engine, Progress
     from tracetaxa.records import Brief, RunRow, Taxonomy
 

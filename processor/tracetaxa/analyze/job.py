@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tracetaxa.analyze.audit import AuditPlan
-from tracetaxa.analyze.languages import no_detector
-from tracetaxa.analyze.sample import count_strata
+from tracetaxa.analyze.findings.languages import no_detector
+from tracetaxa.analyze.sampling.sample import count_strata
 from tracetaxa.records import ABANDONED, SUSPENDED, Brief, Labeller, RunRow, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tracetaxa.analyze.plan import SamplePlan
-    from tracetaxa.analyze.shapes import DetectLanguage
+    from tracetaxa.analyze.findings.shapes import DetectLanguage
+    from tracetaxa.analyze.sampling.plan import SamplePlan
     from tracetaxa.protocols import Database, Engine
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.aggregate import design_of, with_verdict
-from tracetaxa.analyze.estimate import proportion
+from tracetaxa.analyze.results.aggregate import design_of, with_verdict
+from tracetaxa.analyze.statistics.estimate import proportion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tracetaxa.analyze.aggregate import Labelled
+    from tracetaxa.analyze.results.aggregate import Labelled
     from tracetaxa.records import AttributeSpec
 
 NOWHERE = ""

@@ -7,8 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze import injection
-from tracetaxa.analyze.fence import neutralise
+from tracetaxa.analyze.untrusted import injection
+from tracetaxa.analyze.untrusted.fence import neutralise
 from tracetaxa.records import OTHER, Category
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tracetaxa.analyze import cutting
+from tracetaxa.analyze.digests import cutting
 
 ELLIPSIS = "…"
 _CONTEXT = 9000

@@ -13,18 +13,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze.aggregate import Labelled
 from tracetaxa.analyze.audit import read_again
+from tracetaxa.analyze.findings.shapes import shapes_of
 from tracetaxa.analyze.job import Job, Stop, planned_run
 from tracetaxa.analyze.model.budget import NO_BUDGET, BudgetReached
-from tracetaxa.analyze.quality import Checks
-from tracetaxa.analyze.reporting import Made, write_report
-from tracetaxa.analyze.sample import Alike, draw_sample
-from tracetaxa.analyze.shapes import shapes_of
+from tracetaxa.analyze.redaction.withhold import person_of
+from tracetaxa.analyze.results.aggregate import Labelled
+from tracetaxa.analyze.results.quality import Checks
+from tracetaxa.analyze.results.reporting import Made, write_report
+from tracetaxa.analyze.sampling.sample import Alike, draw_sample
+from tracetaxa.analyze.sampling.thinning import copy_label, thin
 from tracetaxa.analyze.stability import compare_halves
-from tracetaxa.analyze.thinning import copy_label, thin
 from tracetaxa.analyze.unwritten import Unwritten
-from tracetaxa.analyze.withhold import person_of
 from tracetaxa.analyze.writing import RunWriter
 from tracetaxa.errors import TracetaxaError
 from tracetaxa.records import OTHER, SUSPENDED, Assignment, RunRow, SampledTrace, Taxonomy, TraceRow
@@ -32,7 +32,7 @@ from tracetaxa.records import OTHER, SUSPENDED, Assignment, RunRow, SampledTrace
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tracetaxa.analyze.shapes import DetectLanguage, RequestShape
+    from tracetaxa.analyze.findings.shapes import DetectLanguage, RequestShape
     from tracetaxa.protocols import Database, Engine, Progress
 
 log = logging.getLogger(__name__)

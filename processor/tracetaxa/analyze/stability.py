@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tracetaxa.analyze.audit import ENGINE_ERRORS, label_of
-from tracetaxa.analyze.partitions import adjusted_mutual_information, adjusted_rand, overlaps
+from tracetaxa.analyze.statistics.partitions import adjusted_mutual_information, adjusted_rand, overlaps
 from tracetaxa.records import OTHER, Spend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tracetaxa.analyze.aggregate import Labelled
+    from tracetaxa.analyze.results.aggregate import Labelled
     from tracetaxa.protocols import Engine, Progress
     from tracetaxa.records import Assignment, Brief, Taxonomy, TraceRow
 

@@ -6,15 +6,15 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze.sample import load_origins
-from tracetaxa.analyze.thinning import NEAR_DUPLICATE
+from tracetaxa.analyze.sampling.sample import load_origins
+from tracetaxa.analyze.sampling.thinning import NEAR_DUPLICATE
 from tracetaxa.records import Labeller, LabelRow, RunRow, RunSampleRow, Taxonomy, TaxonomyRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracetaxa.analyze.aggregate import Labelled
-    from tracetaxa.analyze.sample import Origin
+    from tracetaxa.analyze.results.aggregate import Labelled
+    from tracetaxa.analyze.sampling.sample import Origin
     from tracetaxa.protocols import Database
     from tracetaxa.records import SampledTrace
 

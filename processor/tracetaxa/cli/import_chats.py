@@ -159,7 +159,7 @@ def _sink(config: Config, owner: Owner | None, dry_run: bool) -> Iterator[Any]:
 
 def _say_next(config: Config, summary: Any, assembled_there: bool) -> None:
     """One line on what to do now: when the traces are there, and which window holds them."""
-    from tracetaxa.analyze.document import rfc3339
+    from tracetaxa.analyze.results.document import rfc3339
 
     second = 10**9
     start = rfc3339(summary.first_start_ns // second * second)

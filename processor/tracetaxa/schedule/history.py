@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.document import rfc3339
+from tracetaxa.analyze.results.document import rfc3339
 from tracetaxa.jobs import result_json
 from tracetaxa.records import ABANDONED, RunRow
 

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.document import rfc3339
+from tracetaxa.analyze.results.document import rfc3339
 from tracetaxa.assemble.loop import Loop
 from tracetaxa.errors import TracetaxaError
 from tracetaxa.jobs import RunRequest

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze import fence
-from tracetaxa.analyze.fence import neutralise
 from tracetaxa.analyze.model import evidence, replies
 from tracetaxa.analyze.model.budget import NO_BUDGET, BudgetReached
 from tracetaxa.analyze.model.control import Control
 from tracetaxa.analyze.model.examples import Example, turns
 from tracetaxa.analyze.model.prompting import chat, prompt, wording
+from tracetaxa.analyze.untrusted import fence
+from tracetaxa.analyze.untrusted.fence import neutralise
 from tracetaxa.errors import ModelReplyInvalid, ModelUnavailable
 from tracetaxa.records import OTHER, Assignment, Brief, Taxonomy, TraceRow
 

@@ -14,14 +14,15 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze import fence, naming
-from tracetaxa.analyze.fence import neutralise
+from tracetaxa.analyze import naming
 from tracetaxa.analyze.model import evidence, packing, replies
 from tracetaxa.analyze.model.budget import BudgetReached
 from tracetaxa.analyze.model.concurrently import every, tried
 from tracetaxa.analyze.model.grouping import Grouping, excluded
 from tracetaxa.analyze.model.kinds import Kind, settled, together
 from tracetaxa.analyze.model.prompting import chat, known, taxonomy_prompt
+from tracetaxa.analyze.untrusted import fence
+from tracetaxa.analyze.untrusted.fence import neutralise
 from tracetaxa.errors import ModelReplyInvalid, ModelUnavailable
 from tracetaxa.records import OTHER, Brief, Category, Taxonomy, TraceRow
 

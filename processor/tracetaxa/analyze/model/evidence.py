@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze.fence import neutralise
+from tracetaxa.analyze.untrusted.fence import neutralise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,9 +12,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.fence import block, keys, neutralise
 from tracetaxa.analyze.model.control import Control
 from tracetaxa.analyze.model.evidence import QUOTABLE
+from tracetaxa.analyze.untrusted.fence import block, keys, neutralise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

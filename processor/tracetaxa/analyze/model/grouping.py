@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze import fence, naming
-from tracetaxa.analyze.fence import neutralise
+from tracetaxa.analyze import naming
 from tracetaxa.analyze.model import packing, replies
 from tracetaxa.analyze.model.concurrently import tried
 from tracetaxa.analyze.model.kinds import Kind, together
 from tracetaxa.analyze.model.prompting import chat
+from tracetaxa.analyze.untrusted import fence
+from tracetaxa.analyze.untrusted.fence import neutralise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from tracetaxa.analyze import injection
+from tracetaxa.analyze.untrusted import injection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze import injection
-from tracetaxa.analyze.fence import neutralise
+from tracetaxa.analyze.untrusted import injection
+from tracetaxa.analyze.untrusted.fence import neutralise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,16 +8,16 @@ from dataclasses import replace
 from math import ceil, log
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.aggregate import design_of, with_verdict
-from tracetaxa.analyze.estimate import CONFIDENCE, proportion, width_at
+from tracetaxa.analyze.results.aggregate import design_of, with_verdict
+from tracetaxa.analyze.statistics.estimate import CONFIDENCE, proportion, width_at
 from tracetaxa.records import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tracetaxa.analyze.aggregate import CategoryResult, Labelled
-    from tracetaxa.analyze.estimate import Design
-    from tracetaxa.analyze.plan import SamplePlan
+    from tracetaxa.analyze.results.aggregate import CategoryResult, Labelled
+    from tracetaxa.analyze.sampling.plan import SamplePlan
+    from tracetaxa.analyze.statistics.estimate import Design
 
 LARGER = (2, 4)
 """Times the sample that was drawn."""

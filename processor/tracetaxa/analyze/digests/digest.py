@@ -14,8 +14,8 @@ from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze.entries import Entry, Form, entries_of
-from tracetaxa.analyze.facts import count, facts
+from tracetaxa.analyze.digests.entries import Entry, Form, entries_of
+from tracetaxa.analyze.digests.facts import count, facts
 from tracetaxa.analyze.plain_text import ELLIPSIS, shorten
 from tracetaxa.records import Digest, DigestLine
 

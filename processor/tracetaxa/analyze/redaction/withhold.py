@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.aggregate import with_verdict
+from tracetaxa.analyze.results.aggregate import with_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from tracetaxa.analyze.aggregate import Labelled
+    from tracetaxa.analyze.results.aggregate import Labelled
     from tracetaxa.records import TraceRow
 
 UNKNOWN = ""

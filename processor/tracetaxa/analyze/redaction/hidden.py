@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze import patterns
+from tracetaxa.analyze.redaction import patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from tracetaxa.analyze.plan import REST, SamplePlan
+from tracetaxa.analyze.sampling.plan import REST, SamplePlan
 from tracetaxa.records import SampledTrace, Selection, SessionRow, TraceRow
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze.aggregate import Labelled
 from tracetaxa.analyze.model import evidence
+from tracetaxa.analyze.results.aggregate import Labelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

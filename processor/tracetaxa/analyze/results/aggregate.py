@@ -6,8 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze.estimate import Design, mean, proportion, quantile, total
-from tracetaxa.analyze.exemplars import Exemplar, exemplars
+from tracetaxa.analyze.findings.exemplars import Exemplar, exemplars
+from tracetaxa.analyze.statistics.estimate import Design, mean, proportion, quantile, total
 from tracetaxa.records import OTHER, Assignment, Category, CategoryRow, SampledTrace
 
 if TYPE_CHECKING:

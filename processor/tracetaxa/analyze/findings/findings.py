@@ -8,8 +8,7 @@ from collections import Counter
 from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.aggregate import design_of, with_verdict
-from tracetaxa.analyze.associations import (
+from tracetaxa.analyze.findings.associations import (
     FALSE_DISCOVERY_RATE,
     Association,
     Outcome,
@@ -18,16 +17,17 @@ from tracetaxa.analyze.associations import (
     TraitKind,
     associations,
 )
-from tracetaxa.analyze.contingency import mask
-from tracetaxa.analyze.estimate import quantile
-from tracetaxa.analyze.traits import RANKS, Told, traits
+from tracetaxa.analyze.findings.traits import RANKS, Told, traits
+from tracetaxa.analyze.results.aggregate import design_of, with_verdict
+from tracetaxa.analyze.statistics.contingency import mask
+from tracetaxa.analyze.statistics.estimate import quantile
 from tracetaxa.records import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tracetaxa.analyze.aggregate import Labelled
-    from tracetaxa.analyze.estimate import Design
+    from tracetaxa.analyze.results.aggregate import Labelled
+    from tracetaxa.analyze.statistics.estimate import Design
     from tracetaxa.records import Taxonomy
 
 MOST_ALIKE = 2

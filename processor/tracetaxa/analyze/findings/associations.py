@@ -14,12 +14,12 @@ from math import exp, log
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
-from tracetaxa.analyze.contingency import Table, strata_of
+from tracetaxa.analyze.statistics.contingency import Table, strata_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracetaxa.analyze.estimate import Design
+    from tracetaxa.analyze.statistics.estimate import Design
 
 FALSE_DISCOVERY_RATE = 0.05
 """Share of what is found that may be chance."""

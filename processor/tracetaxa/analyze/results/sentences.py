@@ -13,7 +13,7 @@ from tracetaxa.records import OTHER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracetaxa.analyze.aggregate import Labelled
+    from tracetaxa.analyze.results.aggregate import Labelled
 
 SOLID = 5
 """A category needs this many labelled traces (or sessions) before a key point is made of its rates."""

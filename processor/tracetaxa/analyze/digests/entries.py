@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze import signals
-from tracetaxa.analyze.loops import cycles
+from tracetaxa.analyze.digests import signals
+from tracetaxa.analyze.digests.loops import cycles
 from tracetaxa.analyze.plain_text import ELLIPSIS, shorten, shorten_clean
 from tracetaxa.dialects.values import load_json, text_of
 

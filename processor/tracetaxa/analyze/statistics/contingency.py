@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tracetaxa.analyze.estimate import Design
+    from tracetaxa.analyze.statistics.estimate import Design
 
 LEAST_GROUP = 20
 """Units that must have a trait, and must not have it, before anything is tested with it."""

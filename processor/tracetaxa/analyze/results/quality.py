@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.aggregate import design_of, with_verdict
-from tracetaxa.analyze.agreement import agreement
 from tracetaxa.analyze.audit import Audit, label_of
-from tracetaxa.analyze.estimate import proportion
+from tracetaxa.analyze.results.aggregate import design_of, with_verdict
 from tracetaxa.analyze.stability import Stability
+from tracetaxa.analyze.statistics.agreement import agreement
+from tracetaxa.analyze.statistics.estimate import proportion
 from tracetaxa.records import OTHER, Spend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tracetaxa.analyze.aggregate import Labelled
+    from tracetaxa.analyze.results.aggregate import Labelled
 
 BINS = 5
 """Of stated confidence, in which calibration is shown."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.hidden import across, hidden_across
-from tracetaxa.analyze.patterns import KINDS, RULES
 from tracetaxa.analyze.plain_text import ELLIPSIS
+from tracetaxa.analyze.redaction.hidden import across, hidden_across
+from tracetaxa.analyze.redaction.patterns import KINDS, RULES
 from tracetaxa.errors import ConfigError, RedactionFailed
 
 if TYPE_CHECKING:

@@ -232,7 +232,7 @@ class _Lexicon:
 
 @cache
 def _lexicon() -> _Lexicon:
-    content = resources.files("tracetaxa.analyze").joinpath("injection.toml").read_text(encoding="utf-8")
+    content = resources.files(__package__).joinpath("injection.toml").read_text(encoding="utf-8")
     lists = tomllib.loads(content)
     pairs = {name: (_Stems.of(lists[name]["verbs"]), _Stems.of(lists[name]["nouns"])) for name in _PAIRS}
     address = _Stems.of(lists["address"])

@@ -9,16 +9,16 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze.associations import Trait, TraitKind
-from tracetaxa.analyze.contingency import LEAST_GROUP
-from tracetaxa.analyze.estimate import quantile
-from tracetaxa.analyze.shapes import traits_of
+from tracetaxa.analyze.findings.associations import Trait, TraitKind
+from tracetaxa.analyze.findings.shapes import traits_of
+from tracetaxa.analyze.statistics.contingency import LEAST_GROUP
+from tracetaxa.analyze.statistics.estimate import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from tracetaxa.analyze.aggregate import Labelled
-    from tracetaxa.analyze.shapes import RequestShape
+    from tracetaxa.analyze.findings.shapes import RequestShape
+    from tracetaxa.analyze.results.aggregate import Labelled
 
 MOST_VALUES = 12
 """Values of one attribute that are tested, the most frequent ones."""

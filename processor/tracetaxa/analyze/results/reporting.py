@@ -6,23 +6,23 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tracetaxa.analyze.aggregate import Frame, aggregate
-from tracetaxa.analyze.document import build_document
-from tracetaxa.analyze.findings import find
+from tracetaxa.analyze.findings.findings import find
+from tracetaxa.analyze.findings.traits import Told
 from tracetaxa.analyze.keeping import account, counted
-from tracetaxa.analyze.precision import precision
-from tracetaxa.analyze.quality import quality_card
-from tracetaxa.analyze.traits import Told
-from tracetaxa.analyze.withhold import withhold
+from tracetaxa.analyze.redaction.withhold import withhold
+from tracetaxa.analyze.results.aggregate import Frame, aggregate
+from tracetaxa.analyze.results.document import build_document
+from tracetaxa.analyze.results.quality import quality_card
+from tracetaxa.analyze.statistics.precision import precision
 from tracetaxa.records import CategoryRow, ReportRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tracetaxa.analyze.aggregate import Labelled
+    from tracetaxa.analyze.findings.shapes import RequestShape
     from tracetaxa.analyze.job import Job
-    from tracetaxa.analyze.quality import Checks
-    from tracetaxa.analyze.shapes import RequestShape
+    from tracetaxa.analyze.results.aggregate import Labelled
+    from tracetaxa.analyze.results.quality import Checks
     from tracetaxa.records import RunRow, Spend, Taxonomy
 
 

@@ -8,16 +8,16 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tracetaxa.analyze.aggregate import design_of, with_verdict
-from tracetaxa.analyze.estimate import mean, quantile
-from tracetaxa.analyze.prose import sound
-from tracetaxa.analyze.sentences import key_points, most_frequent_reason, summary
+from tracetaxa.analyze.results.aggregate import design_of, with_verdict
+from tracetaxa.analyze.results.prose import sound
+from tracetaxa.analyze.results.sentences import key_points, most_frequent_reason, summary
+from tracetaxa.analyze.statistics.estimate import mean, quantile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tracetaxa.analyze.aggregate import CategoryResult, Labelled
-    from tracetaxa.analyze.exemplars import Exemplar
+    from tracetaxa.analyze.findings.exemplars import Exemplar
+    from tracetaxa.analyze.results.aggregate import CategoryResult, Labelled
     from tracetaxa.records import RunRow, Spend
 
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tracetaxa.analyze.shapes import DetectLanguage
+    from tracetaxa.analyze.findings.shapes import DetectLanguage
 
 LEAST_PROBABILITY = 0.7
 """Below it the language is unknown. Of CLINC150's first 3,000 English test requests (half of them under 38

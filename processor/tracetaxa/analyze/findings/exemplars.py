@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING, Literal
 
-from tracetaxa.analyze.estimate import mean, quantile
+from tracetaxa.analyze.statistics.estimate import mean, quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tracetaxa.analyze.aggregate import Labelled
+    from tracetaxa.analyze.results.aggregate import Labelled
 
 TYPICAL = 3
 """Typical exemplars of a category, when there are so many different ones."""

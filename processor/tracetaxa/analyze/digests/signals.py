@@ -55,7 +55,7 @@ def _says(signal: str, text: str) -> bool:
 
 @cache
 def _patterns() -> dict[str, re.Pattern[str]]:
-    content = resources.files("tracetaxa.analyze").joinpath("signals.toml").read_text(encoding="utf-8")
+    content = resources.files(__package__).joinpath("signals.toml").read_text(encoding="utf-8")
     return {signal: _pattern(phrases) for signal, phrases in tomllib.loads(content).items()}
 
 

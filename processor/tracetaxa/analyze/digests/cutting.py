@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
-from tracetaxa.analyze.hidden import hidden_across
+from tracetaxa.analyze.redaction.hidden import hidden_across
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""Traces as short texts that decide a category."""

@@ -1,0 +1,1 @@
+"""What leaves for a model or a reader without what identifies people."""

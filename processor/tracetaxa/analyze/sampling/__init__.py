@@ -1,0 +1,1 @@
+"""Which traces an analysis reads, and with what probability."""

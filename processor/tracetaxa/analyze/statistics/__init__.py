@@ -1,0 +1,1 @@
+"""Estimates from samples, with how sure they are."""

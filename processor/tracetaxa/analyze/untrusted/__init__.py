@@ -1,0 +1,1 @@
+"""Trace content that may speak to the model which reads it."""
