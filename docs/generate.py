@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
-from tracetaxa.config import Config, _model_in
+from tracetaxa.config import Config
+from tracetaxa.config.loading import model_in
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -27,10 +28,10 @@ This page is made from the code by `docs/generate.py`.
 def configuration() -> str:
     """The page docs/configuration.md."""
     lines = [HEAD]
-    top = [(n, field) for n, field in Config.model_fields.items() if _model_in(field.annotation) is None]
+    top = [(n, field) for n, field in Config.model_fields.items() if model_in(field.annotation) is None]
     lines += ["## Top level", "", *_table("", top)]
     for name, field in Config.model_fields.items():
-        model = _model_in(field.annotation)
+        model = model_in(field.annotation)
         if model is not None:
             listed = " (a list)" if name == "analyses" else ""
             lines += ["", f"## `{name}`{listed}", "", *_section("", model)]
@@ -44,7 +45,7 @@ def _section(prefix: str, model: type[BaseModel]) -> list[str]:
 def _flattened(prefix: str, model: type[BaseModel]) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for name, field in model.model_fields.items():
-        inner = _model_in(field.annotation)
+        inner = model_in(field.annotation)
         if inner is None:
             found.append((prefix + name, field))
         elif isinstance(field.default, inner):

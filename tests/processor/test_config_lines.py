@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, get_origin
 import pytest
 import yaml
 
-from tracetaxa.config import AnalysisConfig, _model_in, load
+from tracetaxa.config import AnalysisConfig, load
+from tracetaxa.config.loading import model_in
 from tracetaxa.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def settings(model: type[BaseModel], prefix: tuple[str | int, ...] = ()) -> Iter
     """Paths of all settings, sections and lists included."""
     for name, field in model.model_fields.items():
         path = (*prefix, name)
-        inner = _model_in(field.annotation)
+        inner = model_in(field.annotation)
         if inner is None:
             yield path
         elif get_origin(field.annotation) is tuple:
