@@ -1,0 +1,1 @@
+"""Delivers spans to an OTLP receiver."""

@@ -1,0 +1,1 @@
+"""Closed traces go downstream over OTLP, with their labels."""
