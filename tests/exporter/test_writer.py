@@ -18,13 +18,13 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from captures import NAMES, requests
+from tracetaxa_exporter import wire
 from tracetaxa_exporter.clickhouse import (
     ServerTooOld,
     SpanWriter,
     SpanWriters,
     WriteFailed,
     create_tables,
-    wire,
     writer,
 )
 

@@ -5,7 +5,7 @@ from tracetaxa_exporter.clickhouse.logs import LOG_COLUMNS
 from tracetaxa_exporter.clickhouse.rows import Rejected
 from tracetaxa_exporter.clickhouse.spans import OWN_SPAN_COLUMNS, SPAN_COLUMNS
 from tracetaxa_exporter.clickhouse.tables import TABLES, create_tables, set_retention
-from tracetaxa_exporter.clickhouse.writer import LogWriter, SpanWriter
+from tracetaxa_exporter.clickhouse.writer import LogWriter, RawSpanWriter, SpanWriter
 from tracetaxa_exporter.clickhouse.writers import SpanWriters
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "SPAN_COLUMNS",
     "TABLES",
     "LogWriter",
+    "RawSpanWriter",
     "Rejected",
     "ServerTooOld",
     "SpanWriter",

@@ -8,6 +8,7 @@ what is unusual in usual words.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from functools import lru_cache
 from types import MappingProxyType
@@ -19,7 +20,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tracetaxa_exporter.clickhouse.rows import NO_SPAN_ID, NO_TRACE_ID, Rejected, id_text
 from tracetaxa_exporter.clickhouse.values import text, texts
-from tracetaxa_exporter.clickhouse.wire import RawRequest, TraceRequest, field, varint
+from tracetaxa_exporter.clickhouse.wire import RawRequest, TraceRequest
+from tracetaxa_exporter.raw import RawSpan, envelopes
+from tracetaxa_exporter.wire import field, varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -73,7 +76,7 @@ _MAX_KNOWN_BYTES: Final = 4096
 class SpanRows:
     """The good spans of a request, as Row messages for ClickHouse."""
 
-    def __init__(self, request: bytes, limits: TimeLimits) -> None:
+    def __init__(self, request: bytes, limits: TimeLimits, *, keep_raw: bool = False) -> None:
         """Those of a serialized ExportTraceServiceRequest.
 
         A span is rejected when its ids don't have 16 and 8 bytes or are all zero, or when its start is
@@ -82,14 +85,17 @@ class SpanRows:
         """
         self.parts: list[bytes] = []
         """A stream of Rows, each after its length, in pieces: _PIECES for each span."""
+        self.raw: list[RawSpan] = []
+        """With `keep_raw`, the good spans as they came."""
         reasons: Counter[str] = Counter()
         checked, raw = TraceRequest.FromString(request), RawRequest.FromString(request)
+        sources = envelopes(request) if keep_raw else itertools.repeat(None)
         for checked_resource, raw_resource in zip(checked.resource_spans, raw.resource_spans, strict=True):
             for checked_scope, raw_scope in zip(
                 checked_resource.scope_spans, raw_resource.scope_spans, strict=True
             ):
                 origin = _origin(raw_resource.resource, raw_scope.scope)
-                self._add(checked_scope.spans, raw_scope.spans, origin, limits, reasons)
+                self._add(checked_scope.spans, raw_scope.spans, origin, limits, reasons, next(sources))
         self.rejected = Rejected("spans", reasons)
         """Which spans were left out, and why."""
         self.count = len(self) + self.rejected.count
@@ -117,6 +123,7 @@ class SpanRows:
         origin: bytes,
         limits: TimeLimits,
         reasons: Counter[str],
+        source: tuple[bytes, bytes] | None,
     ) -> None:
         oldest_ns, latest_ns = limits.oldest_ns, limits.latest_ns
         for span, message in zip(spans, messages, strict=True):
@@ -131,6 +138,8 @@ class SpanRows:
             ):
                 reasons[_reason(span, limits)] += 1
                 continue
+            if source is not None:
+                self.raw.append(RawSpan(trace_id, span_id, span.parent_span_id, message, *source))
             others = origin
             if span.events or span.links:
                 others = origin + b"".join(_nested(Span.FromString(message)))

@@ -7,7 +7,6 @@ few spans have, and as `RawRequest`, in which each span is its own bytes.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.descriptor_pb2 import (
@@ -30,22 +29,6 @@ if TYPE_CHECKING:
 _FIELD: Final = FieldDescriptorProto
 _FILES: Final = (common_pb2, resource_pb2, trace_pb2, trace_service_pb2)
 """Each after those that it imports."""
-
-
-@lru_cache(maxsize=65_536)
-def varint(number: int) -> bytes:
-    """LEB128, the integer that tags and lengths are written in."""
-    written = bytearray()
-    while number > 127:
-        written.append(number & 127 | 128)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
-
-
-def field(number: int, value: bytes) -> bytes:
-    """`value`, a string or a message, as the field `number` of a message."""
-    return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def _request_class(adapt: Callable[[DescriptorProto], None]) -> Any:

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 
 from tracetaxa_exporter.clickhouse.errors import ServerTooOld, WriteFailed
 from tracetaxa_exporter.clickhouse.logs import LOG_COLUMNS, append_log_rows
-from tracetaxa_exporter.clickhouse.rows import DAY_NS, Rejected, Row, TimeLimits
+from tracetaxa_exporter.clickhouse.rows import DAY_NS, NO_SPAN_ID, Rejected, Row, TimeLimits
 from tracetaxa_exporter.clickhouse.spans import OWN_SPAN_COLUMNS, SPAN_COLUMNS, SpanRows
 from tracetaxa_exporter.clickhouse.tables import column_types
 
@@ -144,6 +144,9 @@ class SpanWriter(_Writer["ExportTraceServiceRequest | SpanRows"]):
     _columns: tuple[str, ...] = ()
     _to_rewrite = 0
 
+    keep_raw = False
+    """Whether what is read also holds its spans as they came (SpanRows.raw)."""
+
     def check(self) -> None:
         """Raises ServerTooOld, and the client's errors."""
         found = self._client.query(
@@ -161,7 +164,7 @@ class SpanWriter(_Writer["ExportTraceServiceRequest | SpanRows"]):
 
         Takes no lock and may run beside a write. Raises DecodeError.
         """
-        return SpanRows(request, self._limits())
+        return SpanRows(request, self._limits(), keep_raw=self.keep_raw)
 
     def _store(self, requests: Sequence[ExportTraceServiceRequest | bytes | SpanRows]) -> list[Rejected]:
         groups = [self._rows(request) for request in requests]
@@ -252,6 +255,50 @@ class LogWriter(_Writer["ExportLogsServiceRequest"]):
             )
             self._check_whole(summary)
         return rejected
+
+
+class RawSpanWriter(_Writer[SpanRows]):
+    """Spans as they came, read with `keep_raw`, into `table`, whose other columns have defaults.
+
+    wanted: which Span messages go there; all when not given.
+    """
+
+    _items = "spans"
+    _columns: ClassVar[dict[str, str]] = {
+        "TraceId": "String",
+        "SpanId": "FixedString(8)",
+        "ParentSpanId": "FixedString(8)",
+        "Span": "String",
+        "Resource": "LowCardinality(String)",
+        "Scope": "LowCardinality(String)",
+    }
+
+    def __init__(
+        self, client: Client, table: str, *, wanted: Callable[[bytes], bool] = lambda span: True
+    ) -> None:
+        super().__init__(client)
+        self._table = table
+        self._wanted = wanted
+
+    def _store(self, requests: Sequence[SpanRows | bytes]) -> list[Rejected]:
+        groups = [rows for rows in requests if isinstance(rows, SpanRows)]
+        spans = [
+            (raw.trace_id.hex(), raw.span_id, raw.parent_span_id or NO_SPAN_ID, *raw[3:])
+            for rows in groups
+            for raw in rows.raw
+            if self._wanted(raw.span)
+        ]
+        if spans:
+            summary = self._client.insert(
+                self._table,
+                [list(column) for column in zip(*spans, strict=True)],
+                column_names=list(self._columns),
+                column_type_names=list(self._columns.values()),
+                column_oriented=True,
+                settings=_LOG_SETTINGS,
+            )
+            self._check_whole(summary)
+        return [rows.rejected for rows in groups]
 
 
 @cache

@@ -21,8 +21,10 @@ class SpanWriters:
     A client of ClickHouse does one thing at a time, so each writer has its own.
     """
 
-    def __init__(self, writers: Sequence[SpanWriter]) -> None:
+    def __init__(self, writers: Sequence[SpanWriter], *, keep_raw: bool = False) -> None:
+        """keep_raw: what is read also holds its spans as they came (SpanRows.raw)."""
         self._reader = writers[0]
+        self._reader.keep_raw = keep_raw
         self._idle: SimpleQueue[SpanWriter] = SimpleQueue()
         for writer in writers:
             self._idle.put(writer)
