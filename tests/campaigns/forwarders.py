@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-VERSIONS = {"rotel": "0.0.1a15", "collector": "v0.158.0"}
-BUILD_SECONDS = 480
+VERSIONS = {"rotel": "0.0.1a15", "collector": "v0.158.0", "contrib": "v0.157.0"}
+BUILD_SECONDS = 900
 START_SECONDS = 30
 STOP_SECONDS = 30
 
@@ -48,29 +48,44 @@ def rotel(cache: Path) -> Path:
     return program
 
 
+CORE = "go.opentelemetry.io/collector"
+CONTRIB = "github.com/open-telemetry/opentelemetry-collector-contrib"
+
+
 def collector(cache: Path) -> Path:
     """A collector with nothing but OTLP in and out, from its Go modules."""
+    modules = {
+        "receivers": [f"{CORE}/receiver/otlpreceiver"],
+        "exporters": [f"{CORE}/exporter/otlpexporter", f"{CORE}/exporter/otlphttpexporter"],
+    }
+    return _built(cache, VERSIONS["collector"], modules)
+
+
+def contrib(cache: Path) -> Path:
+    """What the configurations in deploy/collector need of the collector's contrib distribution."""
+    modules = {
+        "receivers": [f"{CORE}/receiver/otlpreceiver"],
+        "processors": [
+            f"{CORE}/processor/memorylimiterprocessor",
+            f"{CONTRIB}/processor/tailsamplingprocessor",
+        ],
+        "exporters": [f"{CORE}/exporter/otlpexporter", f"{CONTRIB}/exporter/clickhouseexporter"],
+    }
+    return _built(cache, VERSIONS["contrib"], modules)
+
+
+def _built(cache: Path, version: str, modules: Mapping[str, Sequence[str]]) -> Path:
     program = cache / "dist" / "otelcol"
     if program.exists():
         return program
     if shutil.which("go") is None:
         pytest.skip("there is no Go toolchain to build the collector with")
-    core, version = "go.opentelemetry.io/collector", VERSIONS["collector"]
     environment = {"GOBIN": str(cache), "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
-    _run(["go", "install", f"{core}/cmd/builder@{version}"], environment=environment)
+    _run(["go", "install", f"{CORE}/cmd/builder@{version}"], environment=environment)
     recipe = cache / "builder.json"
-    recipe.write_text(
-        json.dumps(
-            {
-                "dist": {"name": "otelcol", "output_path": str(program.parent)},
-                "receivers": [{"gomod": f"{core}/receiver/otlpreceiver {version}"}],
-                "exporters": [
-                    {"gomod": f"{core}/exporter/{name} {version}"}
-                    for name in ("otlpexporter", "otlphttpexporter")
-                ],
-            }
-        )
-    )
+    dist = {"dist": {"name": "otelcol", "output_path": str(program.parent)}}
+    parts = {kind: [{"gomod": f"{name} {version}"} for name in names] for kind, names in modules.items()}
+    recipe.write_text(json.dumps(dist | parts))
     _run([str(cache / "builder"), "--config", str(recipe)], environment=environment)
     return program
 
@@ -119,10 +134,14 @@ def collector_command(program: Path, listen: str, to: str, protocol: str, direct
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], listen: str, log: Path) -> Iterator[None]:
+def running(
+    command: Sequence[str], listen: str, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """The program takes data inside the block."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | _libpython())
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=os.environ | _libpython() | (environment or {})
+        )
     try:
         host, _, port = listen.rpartition(":")
         deadline = time.monotonic() + START_SECONDS
