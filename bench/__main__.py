@@ -92,6 +92,26 @@ def ingest(
 
 
 @main.command()
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    type=click.IntRange(min=1),
+    default=(500, 350, 250, 150, 75),
+    show_default=True,
+    help="Traces of ten spans a second; the next lower one is tried where one is too fast.",
+)
+@click.option("--seconds", type=float, default=30, show_default=True, help="At each rate.")
+def live(rates: tuple[int, ...], seconds: float) -> None:
+    """How soon a trace that closed is labelled and forwarded."""
+    from bench import live as bench
+
+    result = bench.bench(sorted(rates, reverse=True), seconds, click.echo)
+    click.echo(bench.report(result))
+    save("live", result)
+
+
+@main.command()
 @click.option("--traces", type=click.IntRange(min=10_000), default=1_000_000, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=9, show_default=True)
 @click.option(
@@ -188,6 +208,38 @@ def cost(data: Path, traces: int) -> None:
     result = bench.bench(data, traces)
     click.echo(bench.report(result))
     save("cost", result)
+
+
+@main.command()
+@data_option
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--labels", type=click.IntRange(min=100), default=1000, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Of timing.")
+@click.option("--embeddings/--words", default=True, show_default=True, help="Both, or words alone.")
+def labels(data: Path, seeds: int, labels: int, rounds: int, embeddings: bool) -> None:
+    """How right the classifier is that learns from a run's labels, and what it costs."""
+    from bench import labels as bench
+
+    if not (data / "clinc150").exists():
+        click.echo(f"skipped: CLINC150 is not in {data}")
+        return
+    result = bench.bench(data, seeds, labels, rounds, embeddings, click.echo)
+    click.echo(bench.report(result))
+    save("labels", result)
+
+
+@main.command("write_back")
+@click.option("--spans", type=click.IntRange(min=10_000), default=2_000_000, show_default=True)
+@click.option("--labels", type=click.IntRange(min=100), default=10_000, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=9, show_default=True)
+def write_back(spans: int, labels: int, rounds: int) -> None:
+    """What labels in the spans themselves cost, and whether they are right."""
+    from bench import write_back as bench
+
+    with tempfile.TemporaryDirectory() as scratch:
+        result = bench.bench(Path(scratch) / "store", spans // bench.SPANS_PER_TRACE, labels, rounds)
+    click.echo(bench.report(result))
+    save("write_back", result)
 
 
 def save(name: str, result: dict[str, Any]) -> None:

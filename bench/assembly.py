@@ -90,21 +90,25 @@ async def _measure(store: ClickHouse, client: Client, rounds: int) -> dict[str, 
     times = await load_times(store, batch)
 
     async def pending(since_ns: int) -> Any:
-        return await store.rows("pending_traces", since_ns=since_ns, max_rows=10_000, **rules.parameters())
+        return await store.rows(
+            "assembly/pending_traces", since_ns=since_ns, max_rows=10_000, **rules.parameters()
+        )
 
     async def pending_sessions(seconds: int) -> Any:
         idle_ms = SESSION_IDLE_SECONDS * 1000
         since_ns = end_ns - seconds * _SECOND
-        return await store.rows("pending_sessions", since_ns=since_ns, idle_ms=idle_ms, max_rows=10_000)
+        return await store.rows(
+            "assembly/pending_sessions", since_ns=since_ns, idle_ms=idle_ms, max_rows=10_000
+        )
 
     async def trace(trace_id: str) -> Any:
         """What `tracetaxa trace` asks for, given the first half of an id."""
-        found = await store.rows("trace_ids_like", prefix=trace_id[:16])
+        found = await store.rows("reading/trace_ids_like", prefix=trace_id[:16])
         ids = [row["TraceId"] for row in found]
         spans = await load_spans(store, ids)
         await load_logs(store, ids)
         await load_feedback(store, ids)
-        await store.rows("labels_of_trace", trace_id=ids[0])
+        await store.rows("reading/labels_of_trace", trace_id=ids[0])
         return spans[ids[0]]
 
     back = OVERLAP_SECONDS + round(rules.idle_seconds)
@@ -114,20 +118,22 @@ async def _measure(store: ClickHouse, client: Client, rounds: int) -> dict[str, 
         f"a tick beside the longest open trace ({longest} s back)": lambda _: pending(
             end_ns - longest * _SECOND
         ),
-        "a start: the newest assembled arrival": lambda _: store.rows("newest_assembled"),
+        "a start: the newest assembled arrival": lambda _: store.rows("assembly/newest_assembled"),
         "a start: what is pending": lambda _: pending(
             newest_ns - rules.longest_ns - OVERLAP_SECONDS * _SECOND
         ),
         "for comparison: everything since the first arrival": lambda _: pending(0),
         "a tick of sessions": lambda _: pending_sessions(SESSION_IDLE_SECONDS + OVERLAP_SECONDS),
         f"{BATCH_TRACES} traces: newest revisions": lambda _: store.rows(
-            "revisions_of_traces", trace_ids=batch
+            "assembly/revisions_of_traces", trace_ids=batch
         ),
         f"{BATCH_TRACES} traces: times": lambda _: load_times(store, batch),
         f"{BATCH_TRACES} traces: sizes": lambda _: load_sizes(store, batch, times),
         f"{BATCH_TRACES} traces: spans": lambda _: load_spans(store, batch, times),
         f"{BATCH_TRACES} traces: events": lambda _: load_logs(store, batch, times),
-        "one trace: its id from a prefix": lambda i: store.rows("trace_ids_like", prefix=anywhere[i][:16]),
+        "one trace: its id from a prefix": lambda i: store.rows(
+            "reading/trace_ids_like", prefix=anywhere[i][:16]
+        ),
         "one trace: all that `tracetaxa trace` asks": lambda i: trace(anywhere[i]),
         "one trace: its row": lambda i: store.rows("trace_row", trace_id=anywhere[i]),
     }

@@ -192,7 +192,7 @@ async def nothing_open(unit: str) -> int:
 
 def configured(directory: Path, database: str, size: int, **llm: Any) -> Config:
     return Config(
-        store={"dsn": f"chdb://{directory}", "database": database, "retention_days": 30_000},
+        store={"dsn": f"chdb://{directory}", "database": database, "retention_days": 25_000},
         llm={"engine": "openai", **llm},
         analyses=[{"name": "topics", "sample": {"size": size}}],
     )

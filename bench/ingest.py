@@ -246,6 +246,7 @@ def _tracetaxa(directory: Path, load: Load) -> Iterator[Target]:
         "api": any_port,
         "sql": any_port,
         "health": any_port,
+        "metrics": any_port,
     }
     path = directory / "tracetaxa.yaml"
     path.write_text(json.dumps(config), "utf-8")

@@ -99,6 +99,22 @@ def clinc_skewed(data: Path, seed: int, requests: int, out_of_scope: float = 0.0
     return _requests("clinc150 skewed", seed, drawn, rng, 2)
 
 
+def clinc_splits(data: Path, splits: Sequence[str]) -> Case:
+    """All requests of these splits of the source (`train`, `oos_train`, …), in their order."""
+    domains: dict[str, list[str]] = json.loads((data / CLINC / "domains.json").read_text())
+    domain_of = {intent: domain for domain, intents in domains.items() for intent in intents}
+    with gzip.open(data / CLINC / "data_full.json.gz", "rt") as file:
+        source: Mapping[str, list[list[str]]] = json.load(file)
+    requests = [request for split in splits for request in source[split]]
+    return Case(
+        "clinc150",
+        0,
+        [_request(f"{i:032x}", text) for i, (text, _) in enumerate(requests)],
+        [domain_of.get(intent, OUT_OF_SCOPE) for _, intent in requests],
+        [intent for _, intent in requests],
+    )
+
+
 def _clinc(data: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Intents by domain, requests by intent."""
     domains: dict[str, list[str]] = json.loads((data / CLINC / "domains.json").read_text())
@@ -160,6 +176,11 @@ def _request(trace_id: str, text: str) -> TraceRow:
 
 
 _TO_ROW = ToRow(partial(digest, max_tokens=400), lambda usage: None)
+
+
+def row_of(trace: Trace) -> TraceRow:
+    """As the service would write it."""
+    return _row(trace)
 
 
 def _row(trace: Trace) -> TraceRow:

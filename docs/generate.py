@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -13,6 +16,9 @@ from tracetaxa.config.loading import model_in
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+Entry = tuple[str, Any, str]
+"""Key, pydantic's field, and what it does."""
 
 HEAD = """# Configuration
 
@@ -28,26 +34,24 @@ This page is made from the code by `docs/generate.py`.
 def configuration() -> str:
     """The page docs/configuration.md."""
     lines = [HEAD]
-    top = [(n, field) for n, field in Config.model_fields.items() if model_in(field.annotation) is None]
-    lines += ["## Top level", "", *_table("", top)]
+    told = _docstrings(Config)
+    own = [(n, f, told[n]) for n, f in Config.model_fields.items() if model_in(f.annotation) is None]
+    lines += ["## Top level", "", *_table(own)]
     for name, field in Config.model_fields.items():
         model = model_in(field.annotation)
         if model is not None:
             listed = " (a list)" if name == "analyses" else ""
-            lines += ["", f"## `{name}`{listed}", "", *_section("", model)]
+            lines += ["", f"## `{name}`{listed}", "", *_table(_flattened("", model))]
     return "\n".join(lines) + "\n"
 
 
-def _section(prefix: str, model: type[BaseModel]) -> list[str]:
-    return _table(prefix, _flattened(prefix, model))
-
-
-def _flattened(prefix: str, model: type[BaseModel]) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+def _flattened(prefix: str, model: type[BaseModel]) -> list[Entry]:
+    found: list[Entry] = []
+    told = _docstrings(model)
     for name, field in model.model_fields.items():
         inner = model_in(field.annotation)
         if inner is None:
-            found.append((prefix + name, field))
+            found.append((prefix + name, field, told.get(name, "")))
         elif isinstance(field.default, inner):
             found += _flattened(f"{prefix}{name}.", inner)
         elif get_origin(field.annotation) is dict:
@@ -55,18 +59,33 @@ def _flattened(prefix: str, model: type[BaseModel]) -> list[tuple[str, Any]]:
         elif get_origin(field.annotation) is tuple:
             found += _flattened(f"{prefix}{name}[].", inner)
         else:  # a section that is not there unless it is written
-            found += [(prefix + name, field), *_flattened(f"{prefix}{name}.", inner)]
+            found.append((prefix + name, field, told.get(name, "")))
+            found += _flattened(f"{prefix}{name}.", inner)
     return found
 
 
-def _table(prefix: str, fields: list[tuple[str, Any]]) -> list[str]:
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """What stands below each field. Pydantic could read it too, but then at each start of the product."""
+    found: dict[str, str] = {}
+    for part in reversed(model.__mro__):
+        if part.__module__.startswith("tracetaxa."):
+            (definition,) = ast.parse(inspect.getsource(part)).body
+            assert isinstance(definition, ast.ClassDef)
+            for field, below in pairwise(definition.body):
+                match field, below:
+                    case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                        found[name] = text
+    return found
+
+
+def _table(entries: list[Entry]) -> list[str]:
     rows = ["| key | default | what it does |", "|---|---|---|"]
-    for name, field in fields:
+    for name, field, told in entries:
         if field.default is PydanticUndefined:
             default = "required"
         else:
             default = f"`{field.default}`" if field.default not in ("", None, (), {}) else "–"
-        text = " ".join((field.description or "").split())
+        text = " ".join(told.split())
         if choices := _choices(field.annotation):
             text += f" One of {', '.join(f'`{choice}`' for choice in choices)}."
         rows.append(f"| `{name}` | {default} | {text.replace('|', chr(92) + '|')} |")

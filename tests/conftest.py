@@ -7,8 +7,10 @@ engine over ClickHouse's HTTP interface, and on the server of TRACETAXA_TEST_CLI
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from contextlib import closing
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,17 +22,25 @@ from tracetaxa.store.dsn import Dsn, parse_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from clickhouse_connect.driver.client import Client
 
 # A shell starts what runs in the background with interrupts ignored, and children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Services and commands start often: what the first one compiles is kept for the others.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 2 << 30
 SERVER_DSN = "TRACETAXA_TEST_CLICKHOUSE_DSN"
 EVERY_STORE = {
-    *("test_assembler", "test_attach", "test_backfill", "test_feedback_assembly", "test_logs"),
+    *("test_assembler", "test_attach", "test_backfill", "test_feedback_assembly"),
+    *("test_forwarder", "test_forwarding_turns"),
+    "test_logs",
     *(
+        "test_labeller",
         "test_reply_cache",
         "test_sample",
         "test_schedule_lease",
@@ -40,6 +50,12 @@ EVERY_STORE = {
         "test_tables",
     ),
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Databases make and remove many small files: where memory offers a file system, they are there."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -144,7 +160,9 @@ def with_schema() -> None:
 
 
 @pytest.fixture
-def store(dsn: Dsn, database_name: str, with_schema: None) -> Iterator[ClickHouse]:
+def store(
+    dsn: Dsn, databases: dict[Dsn, Databases], database_name: str, with_schema: None
+) -> Iterator[ClickHouse]:
     """The product's own store with its schema, in this test's database."""
-    with closing(ClickHouse.open(dsn, database_name, readers=2)) as store:
+    with databases[dsn].store(database_name) as store:
         yield store

@@ -1,4 +1,5 @@
-"""Test databases. Making one with its schema takes half a second, so it is emptied and lent again.
+"""Test databases. Making one with its schema takes half a second, so it is emptied and lent again, and so is the
+product's store on it, whose clients take as long to open as a test does.
 
 The embedded engine ends with its last client and begins anew with the next; one client stays, so that it does not.
 A test that leaves another schema than it found, or other migrations in the ledger, uses its database up.
@@ -7,7 +8,7 @@ A test that leaves another schema than it found, or other migrations in the ledg
 from __future__ import annotations
 
 import uuid
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,11 @@ import clickhouse_connect
 
 from tracetaxa.store.database import ClickHouse
 from tracetaxa.store.migrate import migrate
+from tracetaxa.store.owner import Ownership
 from tracetaxa_exporter.clickhouse import create_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from clickhouse_connect.driver.client import Client
 
@@ -53,6 +55,7 @@ class Databases:
     dsn: Dsn
     _admin: Client = field(init=False)
     _idle: list[str] = field(default_factory=list)
+    _stores: dict[str, ClickHouse] = field(default_factory=dict)
     _schema: Sequence[Any] = ()
     _ledger: int = 0
 
@@ -65,6 +68,8 @@ class Databases:
         return name
 
     def drop(self, name: str) -> None:
+        if name in self._stores:
+            self._stores.pop(name).close()
         self._admin.command(f"DROP DATABASE IF EXISTS {name} SYNC")
 
     def lend(self) -> str:
@@ -76,6 +81,25 @@ class Databases:
         self._schema, rows = self._look(name)
         self._ledger = rows[LEDGER]
         return name
+
+    @contextmanager
+    def store(self, name: str) -> Iterator[ClickHouse]:
+        """The product's store on a database that is lent. Between tests it is open and owns nothing."""
+        store = self._stores.pop(name, None)
+        if store is None:
+            store = ClickHouse.open(self.dsn, name, readers=2)
+        elif self.dsn.path is not None:
+            store.ownership = Ownership.claim(self.dsn.path, "tracetaxa")
+        try:
+            yield store
+        except BaseException:
+            store.close()
+            raise
+        if store.closed:
+            return
+        if store.ownership is not None:
+            store.ownership.release()
+        self._stores[name] = store
 
     def take_back(self, name: str) -> None:
         schema, rows = self._look(name)

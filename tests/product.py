@@ -38,6 +38,7 @@ class Product:
             "api": any_port,
             "sql": any_port,
             "health": any_port,
+            "metrics": any_port,
         }
         config |= sections
         config["receiver"] = {"grpc": any_port, "http": any_port} | config["receiver"]

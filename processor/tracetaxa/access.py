@@ -16,6 +16,8 @@ from tracetaxa.store.migrate import migrate
 from tracetaxa_exporter.clickhouse import create_tables
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tracetaxa.config import Config
 
 MIN_TOKEN_CHARACTERS = 16
@@ -44,7 +46,9 @@ def prepare_schema(store: ClickHouse, config: Config) -> list[str]:
     create_tables(client, config.store.retention_days, store.cluster)
     applied = migrate(client, config.store.retention_days, store.cluster)
     if store.dsn.embedded:
-        client.command(statement("fail_abandoned_runs"), parameters={"error": ABANDONED, "lease_ms": 0})
+        client.command(
+            statement("schedule/fail_abandoned_runs"), parameters={"error": ABANDONED, "lease_ms": 0}
+        )
     return [f"{m.version:04d}_{m.name}" for m in applied]
 
 
@@ -73,6 +77,27 @@ def read_token(config: Config) -> str | None:
             f"api.token_file: the token in {path} is shorter than {MIN_TOKEN_CHARACTERS} characters"
         )
     return token
+
+
+def read_headers(path: Path, key: str) -> dict[str, str]:
+    """`name: value` a line, names in lower case; empty lines and those that begin with # say nothing.
+
+    Raises ConfigError, which tells the line and no value.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"{key}: can't read {path}: {problem}") from error
+    headers: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip() or not (value.isascii() and value.strip().isprintable()):
+            raise ConfigError(f"{key}: line {number} of {path} is not `name: value`")
+        headers[name.strip().lower()] = value.strip()
+    return headers
 
 
 def running_configuration(config: Config) -> str:

@@ -20,6 +20,10 @@ from tracetaxa.config import parse_analysis
 from tracetaxa.errors import ConfigError, MalformedRequest, NotFound, StoreUnavailable, TracetaxaError
 from tracetaxa.feedback import FeedbackInvalid, items_of, parse_feedback
 from tracetaxa.jobs import RunRequest, parse_time, quote_json, result_json
+from tracetaxa.labelling.classifiers import choose_classifier, list_classifiers
+from tracetaxa.people.items import LabelInvalid, parse_label
+from tracetaxa.people.items import items_of as labels_of
+from tracetaxa.people.labels import give_labels, list_labels
 from tracetaxa.records import Feedback, ReportRow, RunRow, Standing
 from tracetaxa.report.html import content_security_policy, render_html, render_index
 from tracetaxa.schedule.history import run_history
@@ -39,6 +43,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1 << 20
 RUNS_LISTED = 200
+LABELS_LISTED = 1000
 _DAY_NS = 86_400 * 10**9
 _PAGE_HEADERS = {
     "Content-Security-Policy": f"{content_security_policy()}; frame-ancestors 'none'",
@@ -67,6 +72,10 @@ def create_api(
         Route("/v1/runs/{run_id}/report", api.report),
         Route("/v1/feedback", api.feedback, methods=["GET"]),
         Route("/v1/feedback", api.give_feedback, methods=["POST"]),
+        Route("/v1/labels", api.labels, methods=["GET"]),
+        Route("/v1/labels", api.give_labels, methods=["POST"]),
+        Route("/v1/classifiers", api.classifiers, methods=["GET"]),
+        Route("/v1/classifiers", api.choose_classifier, methods=["POST"]),
     ]
     handlers: dict[Any, Any] = {TracetaxaError: _error, Exception: _unexpected}
     return Guarded(Starlette(routes=routes, exception_handlers=handlers), token)
@@ -102,7 +111,7 @@ class _Api:
 
     async def run(self, request: Request) -> Response:
         run_id = request.path_params["run_id"]
-        found = await self._db.records("run_by_id", RunRow, run_id=run_id)
+        found = await self._db.records("reading/run_by_id", RunRow, run_id=run_id)
         if not found:
             raise NotFound(f"no run {run_id!r}")
         return JSONResponse(result_json(found[0]))
@@ -112,7 +121,7 @@ class _Api:
 
     async def _document(self, request: Request) -> dict[str, Any]:
         run_id = request.path_params["run_id"]
-        found = await self._db.records("report_by_run", ReportRow, run_id=run_id)
+        found = await self._db.records("reading/report_by_run", ReportRow, run_id=run_id)
         if not found:
             raise NotFound(f"no report of run {run_id!r}")
         document: dict[str, Any] = json.loads(found[0].document)
@@ -160,6 +169,54 @@ class _Api:
             {"accepted": len(accepted), "feedback_ids": ids, "refused": refused},
             status_code=200 if not refused else 207 if accepted else 400,
         )
+
+    async def labels(self, request: Request) -> Response:
+        """Labels by people that count, the newest first; of `?analysis=`, `?trace_id=`, `?session_id=`."""
+        asked = request.query_params
+        found = await list_labels(
+            self._db,
+            analysis=asked.get("analysis", ""),
+            trace_id=asked.get("trace_id", "").lower(),
+            session_id=asked.get("session_id", ""),
+            most=LABELS_LISTED,
+        )
+        return JSONResponse({"labels": found})
+
+    async def give_labels(self, request: Request) -> Response:
+        """As `give_feedback`: 200, 207 or 400. Answers `accepted`, `labels` (null for a refused one) and
+        `refused` (`index` and `error`)."""
+        try:
+            items = labels_of(await _json_body(request))
+        except LabelInvalid as error:
+            raise MalformedRequest(str(error)) from error
+        errors: dict[int, str] = {}
+        given = {}
+        for index, item in enumerate(items):
+            try:
+                given[index] = parse_label(item)
+            except LabelInvalid as error:
+                errors[index] = str(error)
+        outcomes = await give_labels(self._db, list(given.values()), time.time_ns())
+        stored = dict(zip(given, outcomes, strict=True))
+        errors |= {index: outcome.error for index, outcome in stored.items() if outcome.error}
+        accepted = len(items) - len(errors)
+        return JSONResponse(
+            {
+                "accepted": accepted,
+                "labels": [None if i in errors else stored[i].as_dict() for i in range(len(items))],
+                "refused": [{"index": index, "error": errors[index]} for index in sorted(errors)],
+            },
+            status_code=200 if not errors else 207 if accepted else 400,
+        )
+
+    async def classifiers(self, request: Request) -> Response:
+        """What was learned from runs, the newest first; of `?analysis=`."""
+        analysis = request.query_params.get("analysis", "")
+        return JSONResponse({"classifiers": await list_classifiers(self._db, analysis, RUNS_LISTED)})
+
+    async def choose_classifier(self, request: Request) -> Response:
+        """Have one of them label from now on."""
+        return JSONResponse(await choose_classifier(self._db, await _json_body(request)))
 
     async def quote(self, request: Request) -> Response:
         """What the run that the request asks for would cost. Writes nothing, calls no model."""

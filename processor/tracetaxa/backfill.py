@@ -63,17 +63,17 @@ async def backfill(
     GenAI log events that came after the revision of their trace, unseen, count too. Raises StoreError.
     """
     slice_ns = slice_seconds * 10**9
-    fills_lookup = (await db.rows("lookup_is_ours"))[0]["IsOurs"]
-    starts = await db.rows("backfill_slices", start_ns=start_ns, end_ns=end_ns, slice_ns=slice_ns)
+    fills_lookup = (await db.rows("backfill/lookup_is_ours"))[0]["IsOurs"]
+    starts = await db.rows("backfill/slices", start_ns=start_ns, end_ns=end_ns, slice_ns=slice_ns)
     traces = 0
     for done, row in enumerate(starts):
         progress("stretches of time", done, len(starts))
         within = {"start_ns": max(start_ns, row["Start"]), "end_ns": min(end_ns, row["Start"] + slice_ns)}
         if fills_lookup:
             # Before the traces, since it says where their spans are.
-            await db.command("backfill_lookup", **within)
-        traces += await _tell(db, "backfill_traces", within, max_rows, left_out=SPANS_LEFT_OUT)
-        traces += await _tell(db, "backfill_log_events", within, max_rows)
+            await db.command("backfill/lookup", **within)
+        traces += await _tell(db, "backfill/traces", within, max_rows, left_out=SPANS_LEFT_OUT)
+        traces += await _tell(db, "backfill/log_events", within, max_rows)
     progress("stretches of time", len(starts), len(starts))
     return Backfilled(start_ns, end_ns, traces)
 

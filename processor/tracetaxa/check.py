@@ -14,6 +14,7 @@ from tracetaxa.access import open_for_reading, read_token
 from tracetaxa.analyze.results.document import rfc3339
 from tracetaxa.config import Config, split_endpoint
 from tracetaxa.errors import DatabaseInUse, NotFound, StoreError, TracetaxaError
+from tracetaxa.forwarding import try_destination
 from tracetaxa.jobs import build_chat, check_where, choose_engine, describe_prices
 from tracetaxa.privacy import describe_redaction
 from tracetaxa.schedule.times import Schedule
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tracetaxa.config import ReceiverConfig
+    from tracetaxa.store.database import ClickHouse
 
 MODEL_TIMEOUT_SECONDS = 10.0
+PEOPLE_SECONDS = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ def check_all(config: Config) -> list[Finding]:
     ]
     if not findings[-1].ok:
         return findings
-    for part in (_database, _engine, _endpoints, _receiver, _privacy, _prices, _schedules):
+    for part in (_database, _engine, _endpoints, _receiver, _forwarding, _privacy, _prices, _schedules):
         findings.extend(part(config, owner))
     return findings
 
@@ -91,6 +94,8 @@ def _database(config: Config, owner: Owner | None) -> Iterator[Finding]:
         version = asyncio.run(store.rows("ping"))[0]["version"]
         yield Finding("database", True, f"{store.dsn}, ClickHouse {version}, database {store.database}")
         yield _schema(store)
+        if config.privacy.min_users > 1:
+            yield _people(store, config.privacy.min_users)
         if store.dsn.embedded:
             for analysis in config.analyses:
                 if analysis.filter.where:
@@ -102,11 +107,41 @@ def _database(config: Config, owner: Owner | None) -> Iterator[Finding]:
         store.close()
 
 
+def _forwarding(config: Config, owner: Owner | None) -> Iterator[Finding]:
+    if (otlp := config.exporter.otlp) is not None:
+        yield _guarded(
+            "forwarding",
+            lambda: asyncio.run(try_destination(otlp)),
+            "check exporter.otlp, and that the destination is up",
+        )
+
+
+def _people(store: ClickHouse, min_users: int) -> Finding:
+    """Whether traffic says whose it is; else a report of it shows no example at all."""
+    what = "privacy.min_users"
+    start_ns = time.time_ns() - PEOPLE_SECONDS * 10**9
+    try:
+        ((traces, known),) = (
+            row.values() for row in asyncio.run(store.rows("people/known", start_ns=start_ns))
+        )
+    except StoreError:
+        return Finding(what, True, f"{min_users}; there are no traces yet")
+    told = f"{min_users}; {known:,} of {traces:,} traces of the last week name a user or a session"
+    if known or not traces:
+        return Finding(what, True, told)
+    return Finding(
+        what,
+        False,
+        f"{told}, so reports show no examples",
+        "have the agents send user.id or session.id, or set privacy.min_users to 1",
+    )
+
+
 def _schema(store: Any) -> Finding:
     newest = max(m.version for m in migrations())
     try:
         with store.reader() as client:
-            applied = {row[0] for row in client.query(statement("select_ledger")).result_rows}
+            applied = {row[0] for row in client.query(statement("schema/select_ledger")).result_rows}
     except StoreError:
         applied = set()
     missing = newest - len(applied)
@@ -164,6 +199,8 @@ def _endpoints(config: Config, owner: Owner | None) -> Iterator[Finding]:
         wanted["sql.endpoint"] = config.sql.endpoint
     if config.health.enabled:
         wanted["health.endpoint"] = config.health.endpoint
+    if config.metrics.enabled:
+        wanted["metrics.endpoint"] = config.metrics.endpoint
     for key, endpoint in wanted.items():
         host, port = split_endpoint(endpoint)
         try:

@@ -16,6 +16,9 @@
     │   └── ModelReplyInvalid    an answer came, but not in the shape that was asked for
     ├── EngineUnavailable        the engine that was asked for is not installed or not configured
     ├── RunFailed                an analysis ended without a report
+    ├── NotEnoughLabels          too few labelled traces to learn a classifier from
+    ├── ClassifierUnreadable     a stored classifier is damaged, or made for other features
+    ├── ChildEnded               a child process died over its work; it starts anew with the next
     ├── RedactionFailed          a text could not be redacted, so it went nowhere
     └── NotFound                 no such run, report, trace or analysis
 
@@ -92,6 +95,18 @@ class EngineUnavailable(TracetaxaError):
 
 
 class RunFailed(TracetaxaError):
+    pass
+
+
+class ChildEnded(TracetaxaError):
+    retryable = True
+
+
+class NotEnoughLabels(TracetaxaError):
+    pass
+
+
+class ClassifierUnreadable(TracetaxaError):
     pass
 
 

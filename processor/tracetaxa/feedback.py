@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from tracetaxa.dialects.verdicts import score_of_label
+from tracetaxa.fields import MAX_ID_CHARS, hex_id, own_id, plain_text
 from tracetaxa.records import Feedback
 
 DEFAULT_NAME = "feedback"
@@ -23,16 +23,12 @@ OWN_NAMES = "tracetaxa."
 """Labels travel as evaluations of these names; when they come back they are nobody's feedback."""
 MAX_NAME_CHARS = 200
 """Of names and labels."""
-MAX_ID_CHARS = 1000
-"""Of session ids, users and a client's own ids."""
 MAX_COMMENT_CHARS = 10_000
 MAX_ITEMS = 1000
 """Pieces of feedback in one request."""
 MAX_AHEAD_NS = 86_400 * 10**9
 """How far a client's clock may be ahead; what is within counts as given now."""
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_HEX = re.compile(r"[0-9a-fA-F]+")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?", re.IGNORECASE)
 """https://www.w3.org/TR/trace-context/#traceparent-header"""
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -101,25 +97,10 @@ def items_of(body: Any) -> list[Any]:
 # ------------------------------------------------------------------------------------------------- fields
 
 
-def _text(value: Any, limit: int, lines: bool = False) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ValueError("must be text")
-    text = value.strip()
-    if len(text) > limit:
-        raise ValueError(f"is longer than {limit} characters")
-    if _SURROGATE.search(text):
-        raise ValueError("is not valid Unicode")
-    if not lines and any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in text):
-        raise ValueError("must not hold control characters or line breaks")
-    return text
-
-
 def _name(value: Any) -> str:
     if value is None:
         return DEFAULT_NAME
-    name = _text(value, MAX_NAME_CHARS)
+    name = plain_text(value, MAX_NAME_CHARS)
     if not name:
         raise ValueError("must not be empty")
     if name.startswith(OWN_NAMES):
@@ -127,26 +108,14 @@ def _name(value: Any) -> str:
     return name
 
 
-def _own_id(value: Any) -> str:
-    number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**64
-    return _text(str(value) if number else value, MAX_ID_CHARS)
-
-
-def _hex_id(value: Any, digits: int) -> str:
-    text = _text(value, MAX_ID_CHARS)
-    if text and (len(text) != digits or not _HEX.fullmatch(text) or not text.strip("0")):
-        raise ValueError(f"must be {digits} hexadecimal digits, not all of them 0")
-    return text.lower()
-
-
 def _traceparent(value: Any) -> tuple[str, str]:
-    text = _text(value, MAX_ID_CHARS)
+    text = plain_text(value, MAX_ID_CHARS)
     if not text:
         return "", ""
     match = _TRACEPARENT.fullmatch(text)
     if not match or match[1].lower() == "ff" or (match[1] == "00" and match[4]):
         raise ValueError("must be a W3C traceparent: 00-TRACE_ID-SPAN_ID-FLAGS")
-    return _hex_id(match[2], 32), _hex_id(match[3], 16)
+    return hex_id(match[2], 32), hex_id(match[3], 16)
 
 
 def _score(value: Any) -> float | None:
@@ -166,14 +135,14 @@ def _score(value: Any) -> float | None:
 
 
 def _annotator(value: Any) -> str:
-    kind = _text(value, MAX_ID_CHARS).upper() or "HUMAN"
+    kind = plain_text(value, MAX_ID_CHARS).upper() or "HUMAN"
     if kind not in ("HUMAN", "LLM", "CODE"):
         raise ValueError("must be HUMAN, LLM or CODE")
     return kind
 
 
 def _time(value: Any) -> int | None:
-    text = _text(value, MAX_ID_CHARS)
+    text = plain_text(value, MAX_ID_CHARS)
     if not text:
         return None
     match = _TIME.fullmatch(text)
@@ -193,16 +162,16 @@ class _Item(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     traceparent: Annotated[tuple[str, str], BeforeValidator(_traceparent)] = ("", "")
-    trace_id: Annotated[str, BeforeValidator(partial(_hex_id, digits=32))] = ""
-    span_id: Annotated[str, BeforeValidator(partial(_hex_id, digits=16))] = ""
-    session_id: Annotated[str, BeforeValidator(_own_id)] = ""
+    trace_id: Annotated[str, BeforeValidator(partial(hex_id, digits=32))] = ""
+    span_id: Annotated[str, BeforeValidator(partial(hex_id, digits=16))] = ""
+    session_id: Annotated[str, BeforeValidator(own_id)] = ""
     name: Annotated[str, BeforeValidator(_name)] = DEFAULT_NAME
     score: Annotated[float | None, BeforeValidator(_score)] = None
-    label: Annotated[str, BeforeValidator(partial(_text, limit=MAX_NAME_CHARS))] = ""
-    comment: Annotated[str, BeforeValidator(partial(_text, limit=MAX_COMMENT_CHARS, lines=True))] = ""
+    label: Annotated[str, BeforeValidator(partial(plain_text, limit=MAX_NAME_CHARS))] = ""
+    comment: Annotated[str, BeforeValidator(partial(plain_text, limit=MAX_COMMENT_CHARS, lines=True))] = ""
     annotator: Annotated[str, BeforeValidator(_annotator)] = "HUMAN"
-    user: Annotated[str, BeforeValidator(_own_id)] = ""
-    id: Annotated[str, BeforeValidator(_own_id)] = ""
+    user: Annotated[str, BeforeValidator(own_id)] = ""
+    id: Annotated[str, BeforeValidator(own_id)] = ""
     time: Annotated[int | None, BeforeValidator(_time)] = None
 
 

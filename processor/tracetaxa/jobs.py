@@ -35,6 +35,7 @@ from tracetaxa.protocols import no_progress
 from tracetaxa.records import Selection, Standing
 from tracetaxa.store.guard import Guard
 from tracetaxa.store.replies import StoredReplies
+from tracetaxa.store.wording import in_short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -312,7 +313,7 @@ async def _wanted(config: Config, db: ClickHouse, request: RunRequest, still_ope
             "stored"
         )
     start_ns, end_ns = request.window_ns(analysis.window)
-    selection = await _selection(db, analysis, start_ns, end_ns)
+    selection = await selection_of(db, analysis, start_ns, end_ns)
     redactor = build_redactor(config.privacy) if must_redact(config, name) else None
     return _Wanted(
         config=config,
@@ -436,7 +437,7 @@ def _standing(engine: Engine, quote: Quote) -> Standing:
 
 def _identity(analysis: AnalysisConfig, engine: Engine, privacy: Mapping[str, Any]) -> str:
     """Everything that could change a run's outcome: stored with it and part of its id."""
-    identity = analysis.model_dump(mode="json", exclude={"schedule", "time_zone"}) | {
+    identity = analysis.model_dump(mode="json", exclude={"schedule", "time_zone", "label_all"}) | {
         "engine": engine.name,
         "models": list(engine.models),
         "prompts": dict(engine.prompt_fingerprints),
@@ -456,13 +457,14 @@ async def check_where(db: ClickHouse, analysis: AnalysisConfig) -> str:
 
     try:
         where = await asyncio.to_thread(checked)
-        await db.rows("check_where", source=source_of(analysis.unit), where=where)
+        await db.rows("analysis/check_where", source=source_of(analysis.unit), where=where)
     except (QueryFailed, QueryRefused) as error:
-        raise ConfigError(f"analysis {analysis.name}, filter.where: {error}") from error
+        raise ConfigError(f"analysis {analysis.name}, filter.where: {in_short(str(error))}") from error
     return where
 
 
-async def _selection(db: ClickHouse, analysis: AnalysisConfig, start_ns: int, end_ns: int) -> Selection:
+async def selection_of(db: ClickHouse, analysis: AnalysisConfig, start_ns: int, end_ns: int) -> Selection:
+    """Its traces (or sessions) that start in [start_ns, end_ns). Raises ConfigError for a bad condition."""
     where = await check_where(db, analysis)
     return Selection(
         start_ns=start_ns,

@@ -81,7 +81,9 @@ def privacy_identity(config: Config, engine: str) -> dict[str, Any]:
 def describe_redaction(config: Config, engine: str) -> str:
     """What is replaced, for `check`. Raises ConfigError when the hook can't be imported."""
     if not must_redact(config, engine):
-        return "off (the engine runs on this machine, or as configured)"
+        if config.privacy.redact == "off":
+            return "off, as privacy.redact says: models and reports get what traces say"
+        return "off, since the engine is on this machine (privacy.redact: auto): reports quote traces as said"
     privacy = config.privacy
     build_redactor(privacy)
     told = [", ".join(kinds_of(privacy)) or "no built-in kinds"]

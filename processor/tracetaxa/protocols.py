@@ -35,6 +35,9 @@ class Database(Protocol):
     async def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         """Rows as dictionaries by column name; DateTime64 values are integers in the column's own unit."""
 
+    async def raw_rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        """As `rows`, with strings as the bytes that they are: for those that are no text."""
+
     async def records(self, name: str, into: type[T], **parameters: Any) -> list[T]:
         """Rows as records: column `FieldName` fills `field_name` or `field_name_ns`."""
 

@@ -53,6 +53,13 @@ def quote_remotely(endpoint: str, token: str | None, request: Mapping[str, Any])
         return quote
 
 
+def label_remotely(endpoint: str, token: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What became of a label by a person. Raises ConfigError when it is refused, and StoreUnavailable."""
+    with _answer(endpoint, token, "/v1/labels", given) as response:
+        made: dict[str, Any] = json.loads(response.read())["labels"][0]
+        return made
+
+
 @contextlib.contextmanager
 def _answer(
     endpoint: str, token: str | None, path: str, request: Mapping[str, Any]
@@ -76,6 +83,7 @@ def _answer(
 
 def _error_text(body: bytes) -> str:
     try:
-        return str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
+        answer = json.loads(body)
+        return str(answer["refused"][0]["error"] if "refused" in answer else answer["error"])
+    except (ValueError, LookupError, TypeError):
         return body.decode("utf-8", "replace")[:500]

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from tracetaxa import __version__
-from tracetaxa.access import open_store, read_token, running_configuration
+from tracetaxa.access import open_store, read_headers, read_token, running_configuration
 from tracetaxa.analyze.digests.cutting import sparing
 from tracetaxa.analyze.digests.digest import digest
 from tracetaxa.analyze.plain_text import truncate
@@ -26,10 +26,15 @@ from tracetaxa.assemble.assembler import Assembler, ClosingRules
 from tracetaxa.assemble.rows import ToRow
 from tracetaxa.assemble.sessions import Limits, SessionAssembler
 from tracetaxa.assemble.sizes import MIB, ReadLimits
-from tracetaxa.config import Config, HttpTlsConfig, split_endpoint
+from tracetaxa.config import Config, HttpTlsConfig, duration_seconds, split_endpoint
 from tracetaxa.dialects import read_session, read_trace
 from tracetaxa.errors import ConfigError, StoreError
+from tracetaxa.forwarding import Forwarding
 from tracetaxa.jobs import trace_price
+from tracetaxa.labelling.asking import Asking
+from tracetaxa.labelling.labelling import Labelling
+from tracetaxa.labelling.learning import Learning
+from tracetaxa.labelling.turn import InTurn
 from tracetaxa.privacy import custom_patterns
 from tracetaxa.receive import (
     LOGS,
@@ -43,10 +48,12 @@ from tracetaxa.receive import (
     Room,
     Tls,
 )
+from tracetaxa.schedule.lease import LeaseTimes
 from tracetaxa.schedule.runs import Runs
 from tracetaxa.schedule.scheduler import Abandonment, Scheduler
 from tracetaxa.store.sql_endpoint import create_app as create_sql_app
-from tracetaxa.web import ConnectionLimits, WebServer, is_loopback
+from tracetaxa.web import ConnectionLimits, Guarded, WebServer, is_loopback
+from tracetaxa.write_back import WriteBack
 from tracetaxa_exporter.clickhouse import LogWriter, ServerTooOld, SpanWriter, SpanWriters
 
 if TYPE_CHECKING:
@@ -55,8 +62,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from tracetaxa.assemble.loop import Loop
     from tracetaxa.config import ReceiverAuthConfig, ReceiverConfig, TlsConfig
     from tracetaxa.store.database import ClickHouse
+    from tracetaxa.telemetry.refresh import Refresh
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +81,8 @@ def check_exposure(config: Config, token: str | None) -> None:
     if token is not None:
         return
     exposed = {"api.endpoint": config.api.endpoint}
+    if config.metrics.enabled:
+        exposed["metrics.endpoint"] = config.metrics.endpoint
     if config.sql.enabled and config.store.dsn.startswith("chdb:"):
         exposed["sql.endpoint"] = config.sql.endpoint
     for key, endpoint in exposed.items():
@@ -113,7 +124,7 @@ def warn_of_exposure(receiver: ReceiverConfig) -> None:
             )
 
 
-def make_assembler(config: Config, store: ClickHouse) -> Assembler:
+def make_assembler(config: Config, store: ClickHouse, told: Callable[[], None] = lambda: None) -> Assembler:
     assembly = config.assembly
     return Assembler(
         store,
@@ -124,6 +135,7 @@ def make_assembler(config: Config, store: ClickHouse) -> Assembler:
         batch_traces=assembly.batch_traces,
         limits=ReadLimits(assembly.max_trace_spans, assembly.max_trace_mib * MIB),
         max_attempts=assembly.max_attempts,
+        told=told,
     )
 
 
@@ -171,6 +183,11 @@ class Service:
         self._assembler: Assembler | None = None
         self._sessions: SessionAssembler | None = None
         self._scheduler: Scheduler | None = None
+        self._forwarding: Forwarding | None = None
+        self._labelling: Labelling | None = None
+        self._label_loops: tuple[Loop, ...] = ()
+        self._write_back: WriteBack | None = None
+        self._metrics: Refresh | None = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -178,13 +195,17 @@ class Service:
         async with contextlib.AsyncExitStack() as stack:
             store = await asyncio.to_thread(open_store, self.config, "serve")
             stack.push_async_callback(asyncio.to_thread, store.close)
-            assembler = self._assembler = make_assembler(self.config, store)
+            wake = await self._start_labelling(stack, store)
+            assembler = self._assembler = make_assembler(self.config, store, wake)
             await stack.enter_async_context(_background(assembler.run))
+            await self._start_forwarding(stack, store, assembler)
             sessions = self._sessions = make_session_assembler(self.config, store)
             await stack.enter_async_context(_background(sessions.run))
             runs = Runs(self.config, store, partial(count_open, assembler, sessions))
             self._scheduler = Scheduler(self.config, store, runs, assembler.oldest_open)
+            await self._start_write_back(stack, store)
             await self._start_web(stack, store, runs)
+            await self._start_metrics(stack, store, assembler)
             if self.config.receiver.enabled:
                 await self._start_receiver(stack, store)
             await self._start_runs(stack, store, self._scheduler)
@@ -192,6 +213,90 @@ class Service:
                 store.ownership.publish("serve", self.endpoints, running_configuration(self.config))
             gc.freeze()  # what lives as long as the service is not looked at again and again
             yield
+
+    async def _start_labelling(
+        self, stack: contextlib.AsyncExitStack, store: ClickHouse
+    ) -> Callable[[], None]:
+        """Returns what whoever closes traces is to call."""
+        if not any(analysis.label_all for analysis in self.config.analyses):
+            return lambda: None
+        asking = Asking(self.config, store) if self.config.label.ask_model else None
+        learning = Learning(self.config, store)
+        labelling = self._labelling = Labelling(self.config, store, asking, relearn=learning.again)
+        learning.told = labelling.wake
+        self._label_loops = (labelling, learning, *((asking,) if asking else ()))
+        if store.dsn.embedded:  # which one process has
+            for loop in self._label_loops:
+                await stack.enter_async_context(_background(loop.run))
+        else:
+            lease = self.config.scheduler
+            times = LeaseTimes(lease.lease_seconds, lease.claim_seconds)
+            await stack.enter_async_context(_background(InTurn(store, self._label_loops, times).run))
+        return labelling.wake
+
+    async def _start_forwarding(
+        self, stack: contextlib.AsyncExitStack, store: ClickHouse, assembler: Assembler
+    ) -> None:
+        """Before the receiver, whose spans it spools; it stops after it."""
+        if (otlp := self.config.exporter.otlp) is None:
+            return
+        forwarding = self._forwarding = Forwarding(self.config, otlp, store, assembler.oldest_open)
+        await forwarding.start()
+        await stack.enter_async_context(_background(forwarding.run))
+        await stack.enter_async_context(_background(forwarding.keep))
+
+    async def _start_write_back(self, stack: contextlib.AsyncExitStack, store: ClickHouse) -> None:
+        label = self.config.label
+        if label.write_back == "off":
+            return
+        self._write_back = WriteBack(
+            store,
+            label.write_back,
+            root_only=label.spans == "root",
+            tick_seconds=label.write_back_seconds,
+            batch_traces=label.write_back_traces,
+        )
+        await stack.enter_async_context(_background(self._write_back.run))
+
+    async def _start_metrics(
+        self, stack: contextlib.AsyncExitStack, store: ClickHouse, assembler: Assembler
+    ) -> None:
+        metrics = self.config.metrics
+        if not metrics.enabled:
+            return
+        # Libraries that nobody else needs.
+        from tracetaxa.telemetry.events import NewCategories
+        from tracetaxa.telemetry.instruments import create_instruments
+        from tracetaxa.telemetry.refresh import Refresh
+        from tracetaxa.telemetry.telemetry import Telemetry
+
+        otlp = metrics.otlp
+        secret = otlp.headers_file if otlp is not None else None
+        headers = read_headers(secret, "metrics.otlp.headers_file") if secret is not None else {}
+        telemetry = Telemetry(otlp, headers)
+        stack.push_async_callback(asyncio.to_thread, telemetry.close)
+        refresh = self._metrics = Refresh(
+            store,
+            NewCategories(store, self._started_ns, telemetry.emit),
+            window_seconds=duration_seconds(metrics.window),
+            refresh_seconds=metrics.refresh_seconds,
+            max_categories=metrics.max_categories,
+            open_traces=assembler.open_traces,
+            write_back_waiting=self._write_back.waiting if self._write_back else None,
+        )
+        create_instruments(
+            telemetry.meter,
+            lambda: refresh.figures,
+            lambda: {service.signal.items: service.counts for service in self._exports},
+        )
+        if self._forwarding is not None:
+            from tracetaxa.telemetry.forwarded import create_forward_instruments
+
+            create_forward_instruments(telemetry.meter, self._forwarding.counts, self._forwarding.spool)
+        await stack.enter_async_context(_background(refresh.run))
+        server = WebServer(Guarded(telemetry.app(), self._token), metrics.endpoint, "metrics.endpoint")
+        stack.push_async_callback(server.shutdown)
+        self.endpoints["metrics"] = await server.start()
 
     async def _start_runs(
         self, stack: contextlib.AsyncExitStack, store: ClickHouse, scheduler: Scheduler
@@ -207,7 +312,11 @@ class Service:
         # Older rows would be dropped as they are stored: their senders are told instead.
         max_age_seconds = self.config.store.retention_days * DAY_SECONDS
         spans = SpanWriters(
-            [SpanWriter(store.connect(), max_age_seconds=max_age_seconds) for _ in range(receiver.max_writes)]
+            [
+                SpanWriter(store.connect(), max_age_seconds=max_age_seconds)
+                for _ in range(receiver.max_writes)
+            ],
+            keep_raw=self._forwarding is not None,
         )
         try:
             await asyncio.to_thread(spans.check)
@@ -224,7 +333,8 @@ class Service:
         )
         span_commit: GroupCommit[Any, Rejected]
         log_commit: GroupCommit[bytes, Rejected]
-        span_commit = group_commit(spans.write, items=TRACES.items, max_writes=receiver.max_writes)
+        writer = self._forwarding.spooled(spans, receiver.max_writes) if self._forwarding else spans
+        span_commit = group_commit(writer.write, items=TRACES.items, max_writes=receiver.max_writes)
         log_commit = group_commit(logs.write, items=LOGS.items)
         stack.push_async_callback(_drain, (span_commit, log_commit), receiver.shutdown_seconds)
         self._exports = (ExportService(TRACES, span_commit, spans.read), ExportService(LOGS, log_commit))
@@ -290,15 +400,20 @@ class Service:
         """`GET /v1/status`; its shape is a contract."""
         counts = (await store.rows("status"))[0]
         assembler = self._assembler
-        parts = (*self._exports, assembler, self._sessions, self._scheduler)
+        parts = (
+            *(*self._exports, assembler, self._sessions, self._scheduler),
+            *(*self._label_loops, self._forwarding),
+            *(self._write_back, self._metrics),
+        )
         errors = [part.last_error for part in parts if part and part.last_error]
         return {
             "version": __version__,
             "uptime_seconds": (time.time_ns() - self._started_ns) // 10**9,
             "open_traces": await assembler.open_traces() if assembler else 0,
             "closed_traces": counts["closed_traces"],
-            "unlabelled": counts["unlabelled"],
-            "unforwarded": 0,
+            "unlabelled": await self._labelling.unlabelled() if self._labelling else 0,
+            "unforwarded": await self._forwarding.unforwarded() if self._forwarding else 0,
+            "write_back": await self._write_back.status() if self._write_back else None,
             "last_error": errors[0] if errors else None,
             "schedules": await self._scheduler.status() if self._scheduler else [],
         }

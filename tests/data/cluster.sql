@@ -128,3 +128,43 @@ CREATE TABLE IF NOT EXISTS otel.run_audits_local ON CLUSTER 'agents'
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
 CREATE TABLE IF NOT EXISTS otel.run_audits ON CLUSTER 'agents' AS otel.run_audits_local
 ENGINE = Distributed('agents', 'otel', 'run_audits_local', cityHash64(TraceId))
+CREATE TABLE IF NOT EXISTS otel.classifiers_local ON CLUSTER 'agents'
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', UsedAt)
+CREATE TABLE IF NOT EXISTS otel.classifiers ON CLUSTER 'agents' AS otel.classifiers_local
+ENGINE = Distributed('agents', 'otel', 'classifiers_local', cityHash64(Analysis))
+CREATE TABLE IF NOT EXISTS otel.classifier_choices_local ON CLUSTER 'agents'
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+CREATE TABLE IF NOT EXISTS otel.classifier_choices ON CLUSTER 'agents' AS otel.classifier_choices_local
+ENGINE = Distributed('agents', 'otel', 'classifier_choices_local', cityHash64(Analysis))
+CREATE TABLE IF NOT EXISTS otel.label_progress_local ON CLUSTER 'agents'
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', UpdatedAt)
+CREATE TABLE IF NOT EXISTS otel.label_progress ON CLUSTER 'agents' AS otel.label_progress_local
+ENGINE = Distributed('agents', 'otel', 'label_progress_local', cityHash64(Analysis))
+CREATE TABLE IF NOT EXISTS otel.label_asks_local ON CLUSTER 'agents'
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+CREATE TABLE IF NOT EXISTS otel.label_asks ON CLUSTER 'agents' AS otel.label_asks_local
+ENGINE = Distributed('agents', 'otel', 'label_asks_local', cityHash64(Analysis))
+CREATE OR REPLACE VIEW otel.trace_labels_current_local ON CLUSTER 'agents' AS
+FROM otel.trace_label_winners_local AS trace_label_winners
+FROM otel.trace_labels_local AS trace_labels
+FROM otel.trace_labels_local AS trace_labels
+CREATE TABLE IF NOT EXISTS otel.trace_labels_current ON CLUSTER 'agents' AS otel.trace_labels_current_local
+ENGINE = Distributed('agents', 'otel', 'trace_labels_current_local')
+CREATE TABLE IF NOT EXISTS otel.label_write_backs_local ON CLUSTER 'agents'
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+CREATE TABLE IF NOT EXISTS otel.label_write_backs ON CLUSTER 'agents' AS otel.label_write_backs_local
+ENGINE = Distributed('agents', 'otel', 'label_write_backs_local', cityHash64(WrittenAt))
+CREATE TABLE IF NOT EXISTS otel.forward_spool_local ON CLUSTER 'agents'
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+CREATE TABLE IF NOT EXISTS otel.forward_spool ON CLUSTER 'agents' AS otel.forward_spool_local
+ENGINE = Distributed('agents', 'otel', 'forward_spool_local', cityHash64(TraceId))
+CREATE TABLE IF NOT EXISTS otel.forward_deliveries_local ON CLUSTER 'agents'
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+CREATE TABLE IF NOT EXISTS otel.forward_deliveries ON CLUSTER 'agents' AS otel.forward_deliveries_local
+ENGINE = Distributed('agents', 'otel', 'forward_deliveries_local', cityHash64(TraceId))
+CREATE TABLE IF NOT EXISTS otel.forward_events_local ON CLUSTER 'agents'
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')
+CREATE TABLE IF NOT EXISTS otel.forward_events ON CLUSTER 'agents' AS otel.forward_events_local
+ENGINE = Distributed('agents', 'otel', 'forward_events_local', cityHash64(TraceId))
+CREATE MATERIALIZED VIEW IF NOT EXISTS otel.forward_events_mv ON CLUSTER 'agents' TO otel.forward_events_local AS
+FROM otel.trace_labels_local AS trace_labels

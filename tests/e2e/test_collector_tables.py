@@ -64,7 +64,7 @@ def product(tmp_path: Path, server: ClickHouseServer) -> Product:
 def test_what_a_collector_stores_is_assembled_and_analysed(product: Product, collector: Collector) -> None:
     before = collector.definitions()
     with product.serve() as service, OracleModel(truth) as model:
-        assert set(service.endpoints) == {"api", "health"}
+        assert set(service.endpoints) == {"api", "health", "metrics"}
         batch = (*agent_trace(101), *agent_trace(102))
         for _ in range(2):  # its answer was lost, so it came again
             collector.send(*batch)

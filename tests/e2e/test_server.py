@@ -87,7 +87,7 @@ def test_spans_in_labels_out(
     with OracleModel(truth) as model:
         monkeypatch.setenv("OPENAI_BASE_URL", model.base_url)
         with product.serve() as service:
-            assert set(service.endpoints) == {"grpc", "http", "api", "health"}
+            assert set(service.endpoints) == {"grpc", "http", "api", "health", "metrics"}
             with sending_to(service) as send:
                 for number in range(1, 9):
                     send(*chat(number))

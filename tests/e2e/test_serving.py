@@ -36,7 +36,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Empty]:
 
 def test_ready_status_and_pages(empty: Empty) -> None:
     endpoints = empty.service.endpoints
-    assert set(endpoints) == {"grpc", "http", "api", "sql", "health"}
+    assert set(endpoints) == {"grpc", "http", "api", "sql", "health", "metrics"}
     status = empty.first_status
     assert_shape("status", status)
     assert {

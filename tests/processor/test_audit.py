@@ -101,7 +101,7 @@ def analyse(
             )
         finally:
             await engine.close()
-        (report,) = await store.records("report_by_run", ReportRow, run_id=run.run_id)
+        (report,) = await store.records("reading/report_by_run", ReportRow, run_id=run.run_id)
         return Done(run, json.loads(report.document), list(model.requests))
 
     with ScriptedModel(answer) as model:

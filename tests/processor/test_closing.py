@@ -57,7 +57,7 @@ def assembled(client: Client, trace: str, revision: int, written: float, up_to: 
 
 def pending(store: ClickHouse, max_rows: int = 100, since_ns: int = 0) -> list[dict[str, Any]]:
     return asyncio.run(
-        store.rows("pending_traces", since_ns=since_ns, max_rows=max_rows, **RULES.parameters())
+        store.rows("assembly/pending_traces", since_ns=since_ns, max_rows=max_rows, **RULES.parameters())
     )
 
 
@@ -189,7 +189,7 @@ class Watched:
         self.since_ns: list[int] = []
 
     async def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
-        if name == "pending_traces":
+        if name == "assembly/pending_traces":
             self.since_ns.append(parameters["since_ns"])
         return await self._store.rows(name, **parameters)
 

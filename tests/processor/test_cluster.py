@@ -12,6 +12,7 @@ from tracetaxa.analyze.local.cluster import (
     Neighbourhood,
     Reach,
     Space,
+    _principal,
     clusters,
     nearest,
     renumbered,
@@ -45,6 +46,23 @@ def test_nearest_is_what_sorting_finds() -> None:
 def test_more_neighbours_than_there_are() -> None:
     points, _ = blobs([3])
     assert nearest(points, points, 10)[1].shape == (3, 3)
+
+
+@pytest.mark.parametrize("count", [2, 60, 99, 100, 140, 300])
+def test_principal_directions_are_those_of_a_decomposition(count: int) -> None:
+    """Fewer points than dimensions are looked at from the other side."""
+    points, _ = blobs([count // 2, count - count // 2], spread=0.4)
+    centred = (points - points.mean(axis=0)).astype(np.float32)
+    axes = _principal(centred)
+    _, sizes, directions = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    true = directions[sizes**2 > 1e-6 * sizes[0] ** 2].T
+    np.testing.assert_allclose(axes.T @ axes, np.eye(axes.shape[1]), atol=1e-6)
+    np.testing.assert_allclose(axes @ axes.T, true @ true.T, atol=1e-6)
+
+
+def test_points_without_spread_have_no_direction() -> None:
+    assert not _principal(np.zeros((5, 100))).any()
+    assert not _principal(np.zeros((500, 100))).any()
 
 
 def test_unequal_blobs_are_found_with_their_number() -> None:

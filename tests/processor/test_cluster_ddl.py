@@ -44,8 +44,8 @@ def schema() -> list[str]:
         if file.name.startswith("otel_") and file.name != "otel_traces_once.sql"
     )
     return [
-        statement("create_database"),
-        statement("create_ledger"),
+        statement("schema/create_database"),
+        statement("schema/create_ledger"),
         *(text for _, text in tables),
         *(migration.sql for migration in migrations()),
     ]
@@ -97,6 +97,16 @@ def schema() -> list[str]:
             ],
         ),
         (
+            "CREATE OR REPLACE VIEW v AS\nSELECT 1\nFROM s",
+            [
+                "CREATE OR REPLACE VIEW otel.v_local ON CLUSTER 'agents' AS\nSELECT 1\nFROM otel.s_local AS s",
+                (
+                    "CREATE TABLE IF NOT EXISTS otel.v ON CLUSTER 'agents' AS otel.v_local\n"
+                    "ENGINE = Distributed('agents', 'otel', 'v_local')"
+                ),
+            ],
+        ),
+        (
             f"ALTER TABLE t\nMODIFY TTL toDateTime(Start) + toIntervalDay({RETENTION})",
             [
                 (
@@ -132,7 +142,14 @@ def test_rules(sql: str, statements: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "sql",
-    ["TRUNCATE TABLE traces", "ALTER TABLE traces\nMODIFY ORDER BY (a, b)", "CREATE TABLE t ENGINE = Null"],
+    [
+        *(
+            "TRUNCATE TABLE traces",
+            "ALTER TABLE traces\nMODIFY ORDER BY (a, b)",
+            "CREATE TABLE t ENGINE = Null",
+        ),
+        "CREATE OR REPLACE MATERIALIZED VIEW v TO t AS\nSELECT 1",
+    ],
 )
 def test_what_no_rule_fits_is_refused(sql: str) -> None:
     with pytest.raises(StoreError, match="no rule says how to do this on a cluster: " + sql.split("\n")[0]):

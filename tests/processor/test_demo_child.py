@@ -65,7 +65,7 @@ def test_the_config_is_valid_and_keeps_everything_in_its_directory(tmp_path: Pat
     place.prepare()
     config = load(place.config)
     assert parse_dsn(config.store.dsn).path == place.directory / "data"
-    endpoints = (config.receiver.grpc, config.api, config.sql, config.health)
+    endpoints = (config.receiver.grpc, config.api, config.sql, config.health, config.metrics)
     assert {part.endpoint for part in endpoints} == {"127.0.0.1:0"}
 
 

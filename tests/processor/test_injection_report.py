@@ -121,7 +121,7 @@ def analyse(
 
     with ScriptedModel(answer, response_formats=("json_object",)) as model:
         asyncio.run(go(model))
-    (report,) = asyncio.run(store.records("newest_report", ReportRow, analysis=analysis))
+    (report,) = asyncio.run(store.records("reading/newest_report", ReportRow, analysis=analysis))
     with store.reader() as client:
         labels = client.query(
             "SELECT TraceId, Category, Subcategory, Reason, Evidence, Attributes FROM trace_labels_current "

@@ -451,6 +451,33 @@ def test_nothing_is_quoted_where_that_is_not_wanted() -> None:
     assert len(kinds[0]) == len(kinds[1])
 
 
+def test_descriptions_quote_what_was_said() -> None:
+    """With its numbers and names, which say nothing of the kind."""
+    rows = [
+        row(
+            i,
+            [
+                ("user", f"Hello. Where is parcel {4000 + i} for ann{i}@mail.io? Thanks."),
+                ("assistant", "There."),
+            ],
+        )
+        for i in range(20)
+    ]
+    taxonomy, _ = run_here(rows)
+    quotes = [quote for c in taxonomy.categories for quote in re.findall("“(.*)”", c.description)]
+    assert quotes
+    assert all(any(quote in row.digest_texts[0] for row in rows) for quote in quotes)
+    assert any(re.search(r"parcel 40\d\d for ann\d+@mail\.io", quote) for quote in quotes)
+    assert not any("@" in c.name or "mail" in c.name for c in taxonomy.categories)
+
+
+def test_what_was_done_is_not_quoted() -> None:
+    rows = [row(i, [("tool", f"get_shipment(id={i}) -> ok")], ["get_shipment"]) for i in range(20)]
+    taxonomy, _ = run_here(rows)
+    assert len(taxonomy.categories) == 2
+    assert not any("“" in c.description for c in taxonomy.categories)
+
+
 def test_parts_of_a_trace() -> None:
     lines = [
         ("user", "Hi! Where is my parcel? It is order 1234."),

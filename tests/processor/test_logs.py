@@ -140,7 +140,7 @@ def test_the_read_is_bounded_in_time(store: ClickHouse) -> None:
     for days in range(1, 20):
         write_logs(store, *(log(trace, 1, time=START_NS - days * day_ns) for trace in range(2, 50)))
     write_logs(store, log(1, 1))
-    sql = (SQL / "logs_of_traces.sql").read_text("utf-8")
+    sql = (SQL / "assembly" / "logs_of_traces.sql").read_text("utf-8")
     parameters = {
         "trace_ids": [f"{1:032x}"],
         "before_seconds": BEFORE_SECONDS,

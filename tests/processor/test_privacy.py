@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from genai_spans import SECOND, Spans, assistant, calls, event, returns, user
 from redaction_hooks import NAMES
 from tracetaxa.analyze.redaction.patterns import KINDS
 from tracetaxa.analyze.redaction.redact import Redactor
-from tracetaxa.analyze.redaction.withhold import person_of, withhold
+from tracetaxa.analyze.redaction.withhold import NOBODY_IS_NAMED, person_of, withhold
 from tracetaxa.analyze.results.aggregate import Labelled
+from tracetaxa.check import _people
 from tracetaxa.config import AnalysisConfig, Config
 from tracetaxa.dialects import read_trace
 from tracetaxa.dialects.values import limited
@@ -127,10 +129,10 @@ def analyse(store: ClickHouse, settings: Config, made: list[TraceRow]) -> tuple[
 
     async def go(base_url: str) -> tuple[RunRow, list[Any]]:
         run = await make(store, settings, made, base_url)
-        (report,) = await store.records("report_by_run", ReportRow, run_id=run.run_id)
+        (report,) = await store.records("reading/report_by_run", ReportRow, run_id=run.run_id)
         document = json.loads(report.document)
-        taxonomy = await store.rows("last_taxonomy", analysis="topics")
-        labels = [await store.rows("labels_of_trace", trace_id=row.trace_id) for row in made]
+        taxonomy = await store.rows("analysis/last_taxonomy", analysis="topics")
+        labels = [await store.rows("reading/labels_of_trace", trace_id=row.trace_id) for row in made]
         renderings = [render_text(document, width=100), render_markdown(document), render_html(document)]
         return run, [report, renderings, taxonomy, labels, run]
 
@@ -242,11 +244,12 @@ def test_a_hook_that_is_not_there_is_told_before_a_run(path: str, says: str) -> 
 @pytest.mark.parametrize(
     ("redact", "engine", "told"),
     [
-        ("auto", "local", "off"),
+        ("auto", "local", "off, since the engine is on this machine"),
         ("auto", "openai", f"on: {', '.join(KINDS)}"),
         ("on", "local", f"on: {', '.join(KINDS)}"),
         (True, "local", f"on: {', '.join(KINDS)}"),
-        ("off", "openai", "off"),
+        ("off", "openai", "off, as privacy.redact says"),
+        ("off", "local", "off, as privacy.redact says"),
         (["email", "key"], "local", "on: email, key"),
         ("email, key", "local", "on: email, key"),
         ([], "local", "on: no built-in kinds"),
@@ -341,6 +344,25 @@ def test_who_is_counted() -> None:
     document = {"categories": [category("c", ["t1"], [])]}
     withhold(document, [label for label, _ in pairs], {label.trace.row.trace_id: p for label, p in pairs}, 2)
     assert document["categories"][0]["examples"] == []
+    assert (
+        "name neither user nor session, and privacy.min_users asks for 2"
+        in document["categories"][0]["withheld"]
+    )
+    assert document["key_points"] == [NOBODY_IS_NAMED]
+
+
+def test_check_says_whether_traffic_names_anybody(store: ClickHouse) -> None:
+    assert (_people(store, 5).ok, _people(store, 5).detail) == (
+        True,
+        "5; 0 of 0 traces of the last week name a user or a session",
+    )
+    now = time.time_ns()
+    old = trace_row("old", start_ns=now - 30 * 86_400 * 10**9, user_id="u", is_agent=True)
+    asyncio.run(store.insert("traces", [old, trace_row("new", start_ns=now - 10**9, is_agent=True)]))
+    nobody = _people(store, 5)
+    assert (nobody.ok, "0 of 1 traces" in nobody.detail, "session.id" in nobody.advice) == (False, True, True)
+    asyncio.run(store.insert("traces", [trace_row("named", start_ns=now, session_id="s", is_agent=True)]))
+    assert (_people(store, 5).ok, "1 of 2 traces" in _people(store, 5).detail) == (True, True)
 
 
 def test_min_users_in_a_whole_run(store: ClickHouse) -> None:
@@ -359,7 +381,7 @@ def test_min_users_in_a_whole_run(store: ClickHouse) -> None:
     run, outcome, _ = analyse(store, config(privacy, instructions="Another question"), few)
     assert run.traces_labelled == 4
     assert "Examples are withheld: they are of 1 user or session" in outcome
-    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    (report,) = asyncio.run(store.records("reading/report_by_run", ReportRow, run_id=run.run_id))
     assert "Where is order" not in report.document
     assert "00000001" not in report.document
 

@@ -170,7 +170,7 @@ def test_a_run_that_is_asked_for_everything(store: ClickHouse, monkeypatch: pyte
             wanted = RunRequest("topics", **window, stability=True)
             quoted = await quote_request(config, store, wanted, still_open=nothing_open)
             run = await run_request(config, store, wanted, still_open=nothing_open)
-            (report,) = await store.records("report_by_run", ReportRow, run_id=run.run_id)
+            (report,) = await store.records("reading/report_by_run", ReportRow, run_id=run.run_id)
             stages = [stage.name for stage in quoted.quote.stages]
             return plain, run, json.loads(report.document), stages, asked
 

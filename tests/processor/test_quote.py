@@ -288,7 +288,7 @@ def test_a_quote_fits_its_terminal(width: int) -> None:
     [
         (None, None),
         (2.0, "is enough."),
-        (0.7, "is enough for about 404 of 1,000 traces: the run would be partial."),
+        (0.7, "is enough for about 404 of 1,000 traces: the run would end there, as partial."),
         (0.1, "is not enough to find the categories"),
     ],
 )

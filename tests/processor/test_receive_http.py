@@ -627,7 +627,7 @@ def test_whatever_comes_good_requests_are_stored(reader: Client, store: Store) -
             encoding=st.sampled_from(["", "gzip", "br"]),
             chunked=st.booleans(),
         )
-        @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck))
         def sent(body: bytes, content_type: str, encoding: str, chunked: bool) -> None:
             nonlocal good
             answer = post(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from factories import trace_row
 from tracetaxa.analyze.digests.cutting import sparing
 from tracetaxa.analyze.plain_text import shorten, truncate
+from tracetaxa.analyze.redaction.hidden import hidden_across
 from tracetaxa.analyze.redaction.patterns import KINDS
 from tracetaxa.analyze.redaction.redact import CustomPattern, Redactor, redact
 from tracetaxa.errors import ConfigError, RedactionFailed
@@ -257,6 +258,14 @@ def test_a_hook_that_raises_stops_and_its_message_stays_inside() -> None:
     with pytest.raises(RedactionFailed, match="raised ValueError") as failure:
         Redactor(hook=hook, hook_name="acme:redact")(trace_row(input="my secret wish"))
     assert "wish" not in str(failure.value)
+
+
+def test_a_cut_in_the_name_of_a_secret_leaves_neither() -> None:
+    """The value is known by its name, of two words here, so both stay or go together."""
+    text = "Have a great trip! access token = hunter2hunter2 and see you"
+    start, end = text.index("access"), text.index(" and see")
+    for at in range(start + 1, end):
+        assert hidden_across(text, at) == (start, end)
 
 
 words = st.sampled_from(

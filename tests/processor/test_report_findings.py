@@ -83,6 +83,8 @@ def test_older_reports_have_none_of_it(shown: Callable[[dict[str, Any]], str]) -
 def test_the_note_counts_what_is_told() -> None:
     assert "the clearest" not in findings_note(report(10, 2, 2), 2)
     assert "; the clearest 2 are told." in findings_note(report(10, 5, 2), 2)
+    assert "; the clearest is told." in findings_note(report(10, 5, 1), 1)
+    assert "tested, 1 stands out from chance" in findings_note(report(10, 1, 1), 1)
     assert findings_told(report(10, 5, 5), 3) == [f"Finding {i} of them." for i in range(3)]
     assert precision_line(report(1, 1, 1, precision=None)) == ""
 

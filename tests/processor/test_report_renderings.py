@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import html
 import json
 import os
 import re
 import shlex
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +148,7 @@ def any_document(request: pytest.FixtureRequest) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "render"),
     [
-        ("report.txt", lambda: render_text(document())),
+        ("report.txt", lambda: render_text(document(), full=True)),
         ("report-60.txt", lambda: render_text(document(), width=60)),
         ("report-failed.txt", lambda: render_text(DOCUMENTS["failed"]())),
         ("report.md", lambda: render_markdown(document())),
@@ -180,7 +182,7 @@ def wrapped_lines(text: str) -> list[str]:
 
 @pytest.mark.parametrize("width", [40, 55, 80, 132])
 def test_no_line_of_text_is_wider_than_the_terminal(any_document: dict[str, Any], width: int) -> None:
-    for line in wrapped_lines(render_text(any_document, width=width)):
+    for line in wrapped_lines(render_text(any_document, width=width, full=True)):
         assert cell_len(line) <= width, line
 
 
@@ -194,10 +196,12 @@ def test_no_control_character_reaches_the_reader(
 
 
 def test_color_is_the_only_escape_and_changes_no_text() -> None:
-    colored = render_text(hostile(HOSTILE[4]), color=True)
+    colored = render_text(hostile(HOSTILE[4]), color=True, full=True)
     assert "\x1b[1m" in colored
     bare = re.sub(r"\x1b\[[0-9;]*m", "", colored)
-    assert [line.rstrip() for line in bare.split("\n")] == render_text(hostile(HOSTILE[4])).split("\n")
+    assert [line.rstrip() for line in bare.split("\n")] == render_text(hostile(HOSTILE[4]), full=True).split(
+        "\n"
+    )
 
 
 def test_text_says_what_to_act_on() -> None:
@@ -236,6 +240,56 @@ def test_a_command_leaves_out_what_the_document_does_not_know() -> None:
 
 
 @pytest.mark.parametrize("render", [render_text, render_markdown, render_html])
+def test_commands_read_the_configuration_that_was_named(render: Callable[..., str]) -> None:
+    said = html.unescape(render(document(), config="my conf.yaml"))
+    commands = re.findall(r"tracetaxa (?:trace|report|analyze) .{24}", said)
+    assert len(commands) >= 2
+    assert all(re.match(r"tracetaxa \w+ --config 'my conf.yaml' ", command) for command in commands)
+    assert "--config" not in render(document())
+
+
+def many(categories: int, subcategories: int) -> dict[str, Any]:
+    """A report with so many categories, each with so many subcategories."""
+    first = document()["categories"][0]
+    subs = [{**first["subcategories"][0], "name": f"Sub {n}", "share": 0.01} for n in range(subcategories)]
+    return document(
+        categories=[
+            {**first, "name": f"Kind {n}", "error_rate_low": 0.0, "subcategories": subs}
+            for n in range(categories)
+        ]
+    )
+
+
+def test_a_terminal_has_the_largest_and_says_what_it_leaves_out() -> None:
+    given = many(10, 8)
+    given["categories"][8]["error_rate_low"] = 0.9
+    short, full = render_text(given), render_text(given, full=True)
+    assert (short.count("  Sub "), full.count("  Sub ")) == (20, 80)
+    assert short.count("6 more, 6.0%") == 10
+    shown = re.findall(r"^(Kind \d) ·", short, re.MULTILINE)
+    assert shown == ["Kind 0", "Kind 1", "Kind 2", "Kind 8"]
+    assert "6 more categories: --full shows them" in short
+    assert len(re.findall(r"^Kind \d ·", full, re.MULTILINE)) == 10
+    assert "more" not in full.split("CATEGORIES")[1].split("EVIDENCE")[0]
+    small = render_text(many(4, 3))
+    assert ("more" in small, small.count("  Sub ")) == (False, 12)
+
+
+def test_tokens_that_nobody_counted_are_unknown_and_not_none() -> None:
+    given = document()
+    for numbers in (given["totals"], *given["categories"]):
+        numbers["input_tokens"] = numbers["output_tokens"] = 0
+        for sub in numbers.get("subcategories", []):
+            sub["input_tokens"] = sub["output_tokens"] = 0
+    assert "tokens unknown, cost" in render_text(given)
+    assert "0 in, 0 out" not in render_text(given)
+    assert "| – / – |" in render_markdown(given)
+    assert "0 / 0" not in render_markdown(given)
+    page = " ".join("".join(Page(render_html(given)).text).split())
+    assert "Tokens in –" in page.replace("Tokens in–", "Tokens in –")
+
+
+@pytest.mark.parametrize("render", [render_text, render_markdown, render_html])
 def test_a_spent_budget_is_raised_first(render: Callable[[dict[str, Any]], str]) -> None:
     advice = "Raise budget.usd, or budget.overrun"
     assert advice in render(document(status="partial", error="most often: Budget reached"))
@@ -244,7 +298,11 @@ def test_a_spent_budget_is_raised_first(render: Callable[[dict[str, Any]], str])
 
 # ------------------------------------------------------------------------------------- honest about numbers
 
-RENDERINGS = [render_text, render_markdown, lambda given: "".join(Page(render_html(given)).text)]
+RENDERINGS = [
+    partial(render_text, full=True),
+    render_markdown,
+    lambda given: "".join(Page(render_html(given)).text),
+]
 
 
 @pytest.fixture(params=RENDERINGS, ids=["text", "markdown", "html"])

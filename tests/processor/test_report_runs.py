@@ -31,6 +31,7 @@ def test_what_is_told_of_a_run() -> None:
             run(status="running", finished_at=None, cost_usd=None),
             run(),
             run(status="partial", scheduled_for=None, selected=7, error="the budget was reached"),
+            run(status="failed", finished_at=None, error="its process ended before the run did"),
         ]
     )
     assert (
@@ -47,6 +48,10 @@ run               analysis                  status     selected      cost
   2026-11-20 03:00 – 2026-11-21 03:00 UTC (1 d)
   ran 2026-11-21 03:02:41 UTC for 4 min 30 s
   the budget was reached
+0123456789abcdef  failures                  failed        12.3k     $0.81
+  2026-11-20 03:00 – 2026-11-21 03:00 UTC (1 d)
+  began 2026-11-21 03:02:41 UTC, scheduled
+  its process ended before the run did
 """
     )
 

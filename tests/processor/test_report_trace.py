@@ -163,6 +163,21 @@ LABELS = [
         "confidence": 0.94,
         "labeller": "llm",
         "evidence": "upstream request timeout after 30000 ms",
+        "evidence_span_id": "00f067aa0ba902b9",
+        "run_id": "9f2c41d07be8a35166d0c1e2",
+        "taxonomy_version": 3,
+    },
+    {
+        "analysis": "tone",
+        "category": "Angry",
+        "subcategory": "",
+        "confidence": 1.0,
+        "labeller": "human",
+        "classifier_version": "ada",
+        "reason": "asks for a person\n\x1b[31mtwice",
+        "evidence": "",
+        "run_id": "",
+        "taxonomy_version": 2,
     },
     {
         "analysis": "topics",
@@ -229,12 +244,12 @@ def test_document_is_json_with_the_content_whole() -> None:
 
 
 def test_a_long_trace_is_shown_in_part_and_says_so() -> None:
-    view = TraceView(replace(TRACE, turns=TRACE.turns * 1000, errors=()), SPANS * 2500)
-    rendered = render_trace_text(view)
-    assert rendered.count("\n") < 2000
-    assert "and 3,800 more turns; --limit 0 shows all" in rendered
-    assert "and 9,800 more spans; --limit 0 shows all" in rendered
-    assert "more spans" not in render_trace_text(view, limit=0)
+    view = TraceView(replace(TRACE, turns=TRACE.turns * 100, errors=()), SPANS * 250)
+    rendered, full = render_trace_text(view), render_trace_text(view, limit=0)
+    assert rendered.count("\n") < 2000 < full.count("\n")
+    assert "and 200 more turns; --limit 0 shows all" in rendered
+    assert "and 800 more spans; --limit 0 shows all" in rendered
+    assert "more spans" not in full
 
 
 @settings(max_examples=50, deadline=None)

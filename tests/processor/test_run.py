@@ -43,6 +43,7 @@ OTHER = Category("other", "Other", "")
 TRACKING = Category("tracking", "Order tracking", "Where an order is.")
 REFUNDS = Category("refunds", "Refunds", "Money back.")
 LATE = Category("refunds__late", "Too late", "Outside the window.", "refunds")
+PACK = 25
 
 
 class ScriptedEngine:
@@ -65,11 +66,13 @@ class ScriptedEngine:
     async def assign(
         self, traces: Sequence[TraceRow], taxonomy: Taxonomy, brief: Brief, progress: Progress
     ) -> AsyncIterator[list[Assignment]]:
-        for number, row in enumerate(traces):
-            if number == self._fail_after:
-                raise self._fail_with
-            self.seen.append(row)
-            yield [self._verdict(row)]
+        read = traces[: self._fail_after]
+        for start in range(0, len(read), PACK):
+            pack = read[start : start + PACK]
+            self.seen.extend(pack)
+            yield [self._verdict(row) for row in pack]
+        if len(read) < len(traces):
+            raise self._fail_with
 
     def _verdict(self, row: TraceRow) -> Assignment:
         if "refund" in row.input:
@@ -154,7 +157,7 @@ def test_a_complete_run(store: ClickHouse) -> None:
 
 def test_the_report_document(store: ClickHouse) -> None:
     run = analyse(store, traces(), ScriptedEngine())
-    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    (report,) = asyncio.run(store.records("reading/report_by_run", ReportRow, run_id=run.run_id))
     document = json.loads(report.document)
     assert [c["category_id"] for c in document["categories"]] == ["tracking", "refunds"]
     refunds = document["categories"][1]
@@ -170,7 +173,7 @@ def test_the_report_document(store: ClickHouse) -> None:
 def test_a_sample_speaks_for_the_window(store: ClickHouse) -> None:
     run = analyse(store, traces(200), ScriptedEngine(), sample_size=50)
     assert (run.traces_selected, run.traces_sampled) == (200, 50)
-    rows = asyncio.run(store.rows("run_by_id", run_id=run.run_id))
+    rows = asyncio.run(store.rows("reading/run_by_id", run_id=run.run_id))
     assert rows[0]["TracesSelected"] == 200
     (weights,) = read(store, "SELECT min(Weight), max(Weight), count() FROM run_samples")
     assert weights == (4.0, 4.0, 50)
@@ -204,7 +207,7 @@ def test_a_failed_run_keeps_what_was_done(store: ClickHouse) -> None:
     assert (run.status, run.error, run.traces_labelled) == ("failed", "401: invalid key", 4)
     assert read(store, "SELECT count() FROM trace_labels") == [(4,)]
     assert read(store, "SELECT Status FROM analysis_runs") == [("failed",)]
-    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    (report,) = asyncio.run(store.records("reading/report_by_run", ReportRow, run_id=run.run_id))
     assert json.loads(report.document)["population"]["labelled"] == 4
     retry = analyse(store, [], ScriptedEngine())
     assert (retry.status, retry.run_id != run.run_id) == ("complete", True)
@@ -232,7 +235,7 @@ def test_runs_of_a_killed_owner_are_failed(store: ClickHouse) -> None:
     async def restart() -> None:
         left = replace(run, run_id="left", status="running", updated_at_ns=run.updated_at_ns - 10**9)
         await store.insert("analysis_run_states", [left])
-        await store.command("fail_abandoned_runs", error=ABANDONED, lease_ms=0)
+        await store.command("schedule/fail_abandoned_runs", error=ABANDONED, lease_ms=0)
 
     asyncio.run(restart())
     found = read(
@@ -256,7 +259,7 @@ def test_an_attribute_can_leave_traces_out(store: ClickHouse) -> None:
     run = analyse(store, traces(200), ScriptedEngine(), brief=brief, sample_size=100)
     assert (run.status, run.traces_labelled) == ("complete", 100)
     assert len(read(store, "SELECT DISTINCT Category FROM trace_labels")) == 2
-    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    (report,) = asyncio.run(store.records("reading/report_by_run", ReportRow, run_id=run.run_id))
     document = json.loads(report.document)
     assert [c["category_id"] for c in document["categories"]] == ["refunds"]
     (left_out,) = document["left_out"]
@@ -272,7 +275,7 @@ def test_an_attribute_can_leave_traces_out(store: ClickHouse) -> None:
 def test_an_empty_window_is_a_report(store: ClickHouse) -> None:
     run = analyse(store, [], ScriptedEngine())
     assert (run.status, run.traces_selected) == ("complete", 0)
-    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    (report,) = asyncio.run(store.records("reading/report_by_run", ReportRow, run_id=run.run_id))
     assert json.loads(report.document)["categories"] == []
     assert "nothing to report" in report.summary
 
@@ -281,7 +284,7 @@ def test_everything_downstream_is_redacted(store: ClickHouse) -> None:
     engine = ScriptedEngine()
     run = analyse(store, traces(), engine, redact=lambda row: replace(row, input="refund [hidden]"))
     assert {row.input for row in engine.seen} == {"refund [hidden]"}
-    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    (report,) = asyncio.run(store.records("reading/report_by_run", ReportRow, run_id=run.run_id))
     assert "where is order" not in report.document
 
 
@@ -333,14 +336,14 @@ def test_taxonomy_versions_count_up_and_keep_ids(store: ClickHouse) -> None:
     events = read(store, "SELECT TaxonomyVersion, CategoryId, toString(Event) FROM taxonomies ORDER BY 1, 2")
     assert {event for version, _, event in events if version == 1} == {"new"}
     assert {event for version, _, event in events if version == 2} == {"kept"}
-    assert len(asyncio.run(store.records("last_taxonomy", TaxonomyRow, analysis="topics"))) == 4
-    assert len(asyncio.run(store.records("last_taxonomy", TaxonomyRow, analysis="else"))) == 0
+    assert len(asyncio.run(store.records("analysis/last_taxonomy", TaxonomyRow, analysis="topics"))) == 4
+    assert len(asyncio.run(store.records("analysis/last_taxonomy", TaxonomyRow, analysis="else"))) == 0
 
 
 def test_record_types_are_read_back(store: ClickHouse) -> None:
     run = analyse(store, traces(), ScriptedEngine())
-    assert asyncio.run(store.records("run_by_id", RunRow, run_id=run.run_id)) == [run]
-    labels = asyncio.run(store.records("labels_of_trace", LabelRow, trace_id="t000"))
+    assert asyncio.run(store.records("reading/run_by_id", RunRow, run_id=run.run_id)) == [run]
+    labels = asyncio.run(store.records("reading/labels_of_trace", LabelRow, trace_id="t000"))
     assert (labels[0].evidence, labels[0].evidence_span_id) == ("refund number 0", "aa")
     with store.reader() as client:
         assert client.query("SELECT count() FROM report_categories").result_rows == [(3,)]
@@ -397,7 +400,7 @@ def test_a_verdict_on_a_session_labels_every_trace_of_it(store: ClickHouse) -> N
         ("Order tracking", 24, 8),
         ("Refunds", 6, 2),
     ]
-    labels = asyncio.run(store.records("labels_of_trace", LabelRow, trace_id="s005-2"))
+    labels = asyncio.run(store.records("reading/labels_of_trace", LabelRow, trace_id="s005-2"))
     (label,) = labels
     assert (label.session_id, label.category_id, label.subcategory_id) == ("s005", "refunds", "refunds__late")
     assert (label.evidence, label.evidence_span_id, label.revision) == ("refund number 5", "aa", 4)
@@ -414,7 +417,7 @@ def test_a_report_on_sessions_counts_each_once(store: ClickHouse) -> None:
         ("refunds", 2, 2, 0.2, 1.0),
         ("tracking", 8, 8, 0.8, 0.0),
     ]
-    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    (report,) = asyncio.run(store.records("reading/report_by_run", ReportRow, run_id=run.run_id))
     document = json.loads(report.document)
     assert document["unit"] == "session"
     assert document["population"]["selected"] == 10
@@ -467,5 +470,5 @@ def test_a_cut_run_on_sessions_says_sessions(store: ClickHouse) -> None:
     run = analyse(store, [], ScriptedEngine(), selection=BY_SESSION)
     assert run.error.startswith("10 of 10 sampled sessions could not be labelled")
     empty = analyse(store, [], ScriptedEngine(), selection=replace(BY_SESSION, service=("none",)))
-    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=empty.run_id))
+    (report,) = asyncio.run(store.records("reading/report_by_run", ReportRow, run_id=empty.run_id))
     assert report.summary.startswith("No closed session matched")

@@ -128,7 +128,7 @@ def test_who_gives_up_waiting_leaves_no_claim(store: ClickHouse) -> None:
         claiming = asyncio.create_task(Lease(store, "topics", LeaseTimes(60, 30)).try_acquire())
 
         async def claimed() -> bool:
-            return bool(await store.rows("lease_holders", analysis="topics"))
+            return bool(await store.rows("schedule/lease_holders", analysis="topics"))
 
         await soon(claimed)
         claiming.cancel()

@@ -303,7 +303,7 @@ def test_a_run_whose_process_is_gone_looks_failed_until_it_is_resumed(site: Site
         await cleaning.tick()
         assert (await site.history())[0]["status"] == "running"  # its process is alive
         run = await first
-        (row,) = await site.opened[0].records("run_by_id", RunRow, run_id=run.run_id)
+        (row,) = await site.opened[0].records("reading/run_by_id", RunRow, run_id=run.run_id)
         # As a process leaves it that is killed: running, without anybody who has the turn.
         left = replace(row, status="running", finished_at_ns=0, updated_at_ns=row.updated_at_ns + 1)
         await site.opened[0].insert("analysis_run_states", [left])

@@ -160,8 +160,8 @@ def main_job(store: ClickHouse) -> dict[str, Any]:
         asyncio.run(store.records("trace_row", TraceRow, trace_id=f"{number:032x}"))[0]
         for number in (1, 5, 120)
     ]
-    (label,) = asyncio.run(store.records("labels_of_trace", LabelRow, trace_id=read(store, "SELECT min(TraceId) FROM trace_labels")[0][0]))  # fmt: skip
-    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run_id))
+    (label,) = asyncio.run(store.records("reading/labels_of_trace", LabelRow, trace_id=read(store, "SELECT min(TraceId) FROM trace_labels")[0][0]))  # fmt: skip
+    (report,) = asyncio.run(store.records("reading/report_by_run", ReportRow, run_id=run_id))
     document = json.loads(report.document)
     return {
         "closed": closed,

@@ -141,7 +141,7 @@ def test_conversations_are_told_apart(store: ClickHouse) -> None:
     assert min(count for _, count in largest.values()) >= 8
     assert list(shown) == [(90, len({category for _, category, _ in labels}))]
 
-    (report,) = asyncio.run(store.records("report_by_run", ReportRow, run_id=run.run_id))
+    (report,) = asyncio.run(store.records("reading/report_by_run", ReportRow, run_id=run.run_id))
     document = json.loads(report.document)
     assert document["unit"] == "session"
     assert sum(category["traces"] for category in document["categories"]) == 30

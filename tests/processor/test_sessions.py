@@ -139,7 +139,7 @@ def test_a_session_is_quiet_since_its_newest_span_arrived(store: ClickHouse) -> 
             for i, seconds in enumerate(ages)
         ]
         await store.insert("traces", made)
-        found = await store.rows("pending_sessions", since_ns=0, idle_ms=3_600_000, max_rows=10)
+        found = await store.rows("assembly/pending_sessions", since_ns=0, idle_ms=3_600_000, max_rows=10)
         return {row["SessionId"]: row["Closed"] for row in found}
 
     assert asyncio.run(go()) == {"old": 1, "new": 0, "again": 0}

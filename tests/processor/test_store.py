@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tracetaxa import records
 from tracetaxa.errors import ConfigError, DatabaseInUse, QueryFailed, StoreError
@@ -30,11 +31,14 @@ from tracetaxa.records import (
 )
 from tracetaxa.store.database import statement
 from tracetaxa.store.dsn import parse_dsn
-from tracetaxa.store.migrate import migrate, migrations
+from tracetaxa.store.migrate import applied, migrate, migrations
 from tracetaxa.store.owner import Ownership, find_owner
 from tracetaxa.store.rows import columns_of
+from tracetaxa_exporter.clickhouse import create_tables
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
     from tracetaxa.store.database import ClickHouse
 
 TABLES = {
@@ -166,7 +170,7 @@ def test_winning_labels_have_the_columns_of_all_labels(store: ClickHouse) -> Non
 
 def test_what_is_counted_is_what_is_sampled() -> None:
     """One selection, and one idea of strata, in two statements."""
-    texts = [statement(name) for name in ("count_selected", "sample_selected")]
+    texts = [statement(name) for name in ("analysis/count_selected", "analysis/sample_selected")]
     selections = [text.partition("FINAL")[2].partition("/* where */")[0].split() for text in texts]
     assert selections[0] == selections[1] != []
     strata = [text.partition("arrayStringConcat")[2].partition("' · ')")[0].split() for text in texts]
@@ -176,6 +180,28 @@ def test_what_is_counted_is_what_is_sampled() -> None:
 def test_migrations_apply_once(store: ClickHouse) -> None:
     assert migrate(store.connect(), 30) == []
     assert [m.version for m in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+def test_migrations_bear_to_come_twice(store: ClickHouse) -> None:
+    """As after a process that was killed before it could write down what it had applied."""
+    client = store.connect()
+    client.command("TRUNCATE TABLE tracetaxa_migrations")
+    assert migrate(client, 30) == migrations()
+    assert migrate(client, 30) == []
+
+
+def test_a_migration_that_fails_leaves_those_before_it_written_down(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = migrations()
+    broken = dataclasses.replace(whole[1], sql="CREATE TABLE IF NOT EXISTS nothing")
+    monkeypatch.setattr("tracetaxa.store.migrate.migrations", lambda: [whole[0], broken, *whole[2:]])
+    create_tables(client, 30)
+    with pytest.raises(DatabaseError):
+        migrate(client, 30)
+    assert set(applied(client)) == {1}
+    monkeypatch.undo()
+    assert migrate(client, 30) == whole[1:]
 
 
 def test_a_changed_migration_is_refused(store: ClickHouse) -> None:
@@ -226,7 +252,7 @@ def test_records_come_back_as_they_went(store: ClickHouse) -> None:
 
     async def trip() -> list[LabelRow]:
         await store.insert("trace_labels", [given])
-        return await store.records("labels_of_trace", LabelRow, trace_id="t1")
+        return await store.records("reading/labels_of_trace", LabelRow, trace_id="t1")
 
     assert asyncio.run(trip()) == [given]
 
@@ -255,7 +281,7 @@ def test_which_label_wins(store: ClickHouse, winner: dict, loser: dict, winner_f
     async def current() -> list[LabelRow]:
         for row in pair if winner_first else reversed(pair):
             await store.insert("trace_labels", [row])
-        return await store.records("labels_of_trace", LabelRow, trace_id="t1")
+        return await store.records("reading/labels_of_trace", LabelRow, trace_id="t1")
 
     assert [row.reason for row in asyncio.run(current())] == ["winner"]
 

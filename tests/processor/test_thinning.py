@@ -243,9 +243,9 @@ def test_a_run_reads_near_duplicates_once_and_labels_all(store: ClickHouse) -> N
         labels = [
             label
             for row in rows
-            for label in await store.records("labels_of_trace", LabelRow, trace_id=row.trace_id)
+            for label in await store.records("reading/labels_of_trace", LabelRow, trace_id=row.trace_id)
         ]
-        (report,) = await store.records("report_by_run", ReportRow, run_id=run.run_id)
+        (report,) = await store.records("reading/report_by_run", ReportRow, run_id=run.run_id)
         return labels, json.loads(report.document)
 
     labels, document = asyncio.run(go())

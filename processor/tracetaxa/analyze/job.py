@@ -111,7 +111,7 @@ async def _identity(db: Database, job: Job, population: int) -> tuple[str, RunRo
     attempt = 1
     while True:
         run_id = job.run_id(attempt)
-        earlier = await db.records("run_by_id", RunRow, run_id=run_id)
+        earlier = await db.records("reading/run_by_id", RunRow, run_id=run_id)
         if not earlier:
             return run_id, None
         if _is_open(earlier[0]) or (

@@ -16,7 +16,7 @@ async def previous_categories(
     """Categories of both levels of the newest taxonomy that a finished run of this analysis made with the
     same question, unit and engine over another window; `other` left out. Raises StoreError."""
     rows = await db.records(
-        "previous_taxonomy",
+        "analysis/previous_taxonomy",
         TaxonomyRow,
         analysis=analysis,
         engine=engine,

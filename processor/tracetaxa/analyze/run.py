@@ -21,6 +21,7 @@ from tracetaxa.analyze.redaction.withhold import person_of
 from tracetaxa.analyze.results.aggregate import Labelled
 from tracetaxa.analyze.results.quality import Checks
 from tracetaxa.analyze.results.reporting import Made, write_report
+from tracetaxa.analyze.results.truth import load_truth
 from tracetaxa.analyze.sampling.sample import Alike, draw_sample
 from tracetaxa.analyze.sampling.thinning import copy_label, thin
 from tracetaxa.analyze.stability import compare_halves
@@ -254,7 +255,9 @@ class _Run:
             cost_usd=spend.cost_usd if self._engine.prices_known else None,
             finished_at_ns=now,
         )
-        checks = replace(self._checks, prices_known=self._engine.prices_known)
+        ids = [label.trace.row.trace_id for label in self._labelled]
+        people = await load_truth(self._db, self._run.analysis, ids, self._taxonomy)
+        checks = replace(self._checks, prices_known=self._engine.prices_known, people=people)
         made = Made(self._labelled, self._taxonomy, self._write.taxonomy_version, checks, spend, now)
         rows, report = await asyncio.to_thread(
             write_report, self._run, self._job, made, self._strata, self._people, self._shapes

@@ -21,6 +21,9 @@ class Unwritten:
     async def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         return await self._db.rows(name, **parameters)
 
+    async def raw_rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        return await self._db.raw_rows(name, **parameters)
+
     async def records(self, name: str, into: type[T], **parameters: Any) -> list[T]:
         return await self._db.records(name, into, **parameters)
 

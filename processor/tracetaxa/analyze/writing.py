@@ -52,7 +52,7 @@ class RunWriter:
     async def taxonomy(self, taxonomy: Taxonomy) -> None:
         """The taxonomy that labels are from now on; one that this run wrote before it was killed stays."""
         self._taxonomy = taxonomy
-        previous = await self._db.records("last_taxonomy", TaxonomyRow, analysis=self._analysis)
+        previous = await self._db.records("analysis/last_taxonomy", TaxonomyRow, analysis=self._analysis)
         if self._has_saved(previous):  # before it was killed
             self.taxonomy_version = previous[0].taxonomy_version
             return

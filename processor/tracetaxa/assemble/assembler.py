@@ -105,8 +105,10 @@ class Assembler(Loop):
         max_closing: int = 10_000,
         limits: ReadLimits | None = None,
         max_attempts: int = 3,
+        told: Callable[[], None] = lambda: None,
     ) -> None:
-        """max_closing: traces that one tick takes up; the rest waits for the next."""
+        """max_closing: traces that one tick takes up; the rest waits for the next. `told` is called each time
+        that revisions were written, and must not wait."""
         super().__init__("assembly", tick_seconds)
         self._db = db
         self._read_trace = read_trace
@@ -117,6 +119,7 @@ class Assembler(Loop):
         self._limits = limits or ReadLimits()
         self._apart: Apart[_Due] = Apart(max_attempts, self._give_up)
         self._horizon = Horizon()
+        self._told = told
         self._first_time: set[str] = set()
         """Quiet traces without a root of which it is known that they were never assembled."""
         self.assembled = 0
@@ -147,10 +150,10 @@ class Assembler(Loop):
 
     async def _pending(self, max_rows: int) -> list[dict[str, Any]]:
         if self._horizon.since_ns is None:
-            newest_ns = (await self._db.rows("newest_assembled"))[0]["LastSeen"]
+            newest_ns = (await self._db.rows("assembly/newest_assembled"))[0]["LastSeen"]
             self._horizon.begin(newest_ns, self._rules.longest_ns)
         return await self._db.rows(
-            "pending_traces",
+            "assembly/pending_traces",
             since_ns=self._horizon.since_ns,
             max_rows=max_rows,
             **self._rules.parameters(),
@@ -169,7 +172,7 @@ class Assembler(Loop):
         """The newest revision of each trace that has one."""
         found: dict[str, int] = {}
         for ids in in_parts(trace_ids):
-            rows = await self._db.rows("revisions_of_traces", trace_ids=ids)
+            rows = await self._db.rows("assembly/revisions_of_traces", trace_ids=ids)
             found |= {row["TraceId"]: row["Newest"] for row in rows}
         return found
 
@@ -210,6 +213,7 @@ class Assembler(Loop):
         # After the rows, for the same reason.
         await self._mark([RevisionRow(row.trace_id, row.revision, row.last_seen_ns) for row in rows])
         self.assembled += len(rows)
+        self._told()
 
     async def _give_up(self, due: _Due) -> None:
         await self._mark([RevisionRow(due.trace_id, 0, due.last_seen_ns)])

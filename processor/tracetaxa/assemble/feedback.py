@@ -23,7 +23,9 @@ async def load_feedback(
     """Feedback on these traces and their spans, oldest first; a trace without any is absent."""
     found: dict[str, list[Feedback]] = defaultdict(list)
     for ids in in_parts(trace_ids):
-        for row in await db.records("feedback_of_traces", Feedback, trace_ids=ids, max_each=max_each):
+        for row in await db.records(
+            "assembly/feedback_of_traces", Feedback, trace_ids=ids, max_each=max_each
+        ):
             found[row.trace_id].append(row)
     return dict(found)
 
@@ -34,7 +36,9 @@ async def load_session_feedback(
     """Feedback on these sessions as a whole, oldest first; a session without any is absent."""
     found: dict[str, list[Feedback]] = defaultdict(list)
     for ids in in_parts(session_ids):
-        for row in await db.records("feedback_of_sessions", Feedback, session_ids=ids, max_each=max_each):
+        for row in await db.records(
+            "assembly/feedback_of_sessions", Feedback, session_ids=ids, max_each=max_each
+        ):
             found[row.session_id].append(row)
     return dict(found)
 
@@ -51,7 +55,7 @@ async def save_new_feedback(db: Database, feedback: Sequence[Feedback]) -> int:
     new: list[Feedback] = []
     for ids in in_parts(list(newest)):
         trace_ids = sorted({newest[feedback_id].trace_id for feedback_id in ids})
-        rows = await db.rows("known_feedback", trace_ids=trace_ids, feedback_ids=ids)
+        rows = await db.rows("assembly/known_feedback", trace_ids=trace_ids, feedback_ids=ids)
         known = {row["FeedbackId"]: row["NewestGivenAt"] for row in rows}
         new += [newest[i] for i in ids if i not in known or newest[i].given_at_ns > known[i]]
     await db.insert("feedback", new)

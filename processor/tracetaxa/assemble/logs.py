@@ -47,7 +47,7 @@ async def load_logs(
         return {}
     for ids in in_parts(trace_ids):
         for record in await db.records(
-            "logs_of_traces",
+            "assembly/logs_of_traces",
             LogRecord,
             trace_ids=ids,
             before_seconds=before_seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from abc import ABC, abstractmethod
 
@@ -37,11 +38,13 @@ class Loop(ABC):
                 self._note(f"unexpected {type(error).__name__}: {error}")
             else:
                 self._note(self.trouble)
-            try:
-                async with asyncio.timeout(self._tick_seconds):
-                    await stopping.wait()
-            except TimeoutError:
-                continue
+            await self._wait(stopping)
+
+    async def _wait(self, stopping: asyncio.Event) -> None:
+        """Until the next tick is due, or it is to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._tick_seconds):
+                await stopping.wait()
 
     def _note(self, error: str) -> None:
         """Told once, not at every tick."""

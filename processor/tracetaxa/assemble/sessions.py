@@ -133,10 +133,13 @@ class SessionAssembler(Loop):
     async def _pending(self, max_rows: int) -> list[dict[str, Any]]:
         if self._horizon.since_ns is None:
             # A session that was open then was kept open by a span that had arrived within the idle time.
-            newest_ns = (await self._db.rows("newest_session"))[0]["LastSeen"]
+            newest_ns = (await self._db.rows("assembly/newest_session"))[0]["LastSeen"]
             self._horizon.begin(newest_ns, self._idle_ms * 10**6)
         return await self._db.rows(
-            "pending_sessions", since_ns=self._horizon.since_ns, idle_ms=self._idle_ms, max_rows=max_rows
+            "assembly/pending_sessions",
+            since_ns=self._horizon.since_ns,
+            idle_ms=self._idle_ms,
+            max_rows=max_rows,
         )
 
     async def _assemble(self, batch: Sequence[Mapping[str, Any]]) -> None:
@@ -151,7 +154,9 @@ class SessionAssembler(Loop):
         pending = {row["SessionId"]: row for row in batch}
         rows: list[dict[str, Any]] = []
         for ids in in_parts(list(pending)):
-            rows += await self._db.rows("traces_of_sessions", session_ids=ids, max_traces=self._limits.traces)
+            rows += await self._db.rows(
+                "assembly/traces_of_sessions", session_ids=ids, max_traces=self._limits.traces
+            )
         trace_ids = [row["TraceId"] for row in rows]
         sizes = await load_sizes(self._db, trace_ids, await load_times(self._db, trace_ids))
         groups = groupby(rows, lambda row: row["SessionId"])

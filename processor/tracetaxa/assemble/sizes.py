@@ -52,7 +52,7 @@ async def load_sizes(db: Database, trace_ids: Sequence[str], times: Times | None
         return found
     for ids in in_parts(trace_ids):
         rows = await db.rows(
-            "sizes_of_traces",
+            "assembly/sizes_of_traces",
             trace_ids=ids,
             before_seconds=BEFORE_SECONDS,
             after_seconds=AFTER_SECONDS,

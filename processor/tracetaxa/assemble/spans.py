@@ -30,7 +30,7 @@ async def load_spans(
     if times is None:
         return found
     for ids in in_parts(trace_ids):
-        rows = await db.rows("spans_of_traces", trace_ids=ids, max_spans=_ALL, **times.parameters())
+        rows = await db.rows("assembly/spans_of_traces", trace_ids=ids, max_spans=_ALL, **times.parameters())
         found |= group_by_trace(to_span(row) for row in rows)
     return found
 
@@ -40,14 +40,14 @@ async def load_first_spans(
 ) -> tuple[list[Span], int]:
     """As many spans of one trace as the limits hold, in the order of time, and how many are left out."""
     (within,) = await db.rows(
-        "spans_within",
+        "assembly/spans_within",
         trace_id=trace_id,
         max_spans=limits.spans,
         max_bytes=limits.bytes,
         **times.parameters(),
     )
     rows = await db.rows(
-        "spans_of_traces", trace_ids=[trace_id], max_spans=within["Spans"], **times.parameters()
+        "assembly/spans_of_traces", trace_ids=[trace_id], max_spans=within["Spans"], **times.parameters()
     )
     return [to_span(row) for row in rows], within["LeftOut"]
 

@@ -28,7 +28,7 @@ async def load_times(db: Database, trace_ids: Sequence[str]) -> Times | None:
     """None when no span of any of them is known."""
     found = []
     for ids in in_parts(trace_ids):
-        found += [row for row in await db.rows("times_of_traces", trace_ids=ids) if row["Known"]]
+        found += [row for row in await db.rows("assembly/times_of_traces", trace_ids=ids) if row["Known"]]
     if not found:
         return None
     return Times(min(row["FirstSecond"] for row in found), max(row["LastSecond"] for row in found))

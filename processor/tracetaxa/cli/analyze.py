@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracetaxa.cli.database import owner_of, reading
-from tracetaxa.cli.options import ENGINE, SEED, with_config, with_format, with_window
+from tracetaxa.cli.options import ENGINE, SEED, same_config, with_config, with_format, with_window
 from tracetaxa.cli.output import width
 from tracetaxa.cli.report import find_report
 
@@ -213,4 +213,5 @@ def _print_report(config: Config, result: dict[str, Any]) -> None:
 
     with reading(config, "analyze") as store:
         document = asyncio.run(find_report(store, result["run_id"], ""))
-    click.echo(render_text(document, width=width(), color=sys.stdout.isatty()), nl=False)
+    told = render_text(document, width=width(), color=sys.stdout.isatty(), config=same_config())
+    click.echo(told, nl=False)

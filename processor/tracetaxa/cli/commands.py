@@ -11,6 +11,7 @@ from tracetaxa import __version__
 from tracetaxa.cli.analyze import analyze
 from tracetaxa.cli.demo import demo
 from tracetaxa.cli.import_chats import import_
+from tracetaxa.cli.label import label
 from tracetaxa.cli.output import WIDTH
 from tracetaxa.cli.query import query
 from tracetaxa.cli.report import report
@@ -25,5 +26,5 @@ def cli() -> None:
     """Discover what your LLM agents do: categories found in their traces, a label on every trace."""
 
 
-for _command in (analyze, backfill, check, demo, import_, migrate, query, report, serve, trace):
+for _command in (analyze, backfill, check, demo, import_, label, migrate, query, report, serve, trace):
     cli.add_command(_command)

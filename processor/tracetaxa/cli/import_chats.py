@@ -12,7 +12,7 @@ import click
 from tracetaxa.cli.database import owner_of
 from tracetaxa.cli.import_feedback import import_feedback
 from tracetaxa.cli.import_outcome import chosen_columns, print_outcome
-from tracetaxa.cli.options import with_config, with_format
+from tracetaxa.cli.options import with_config, with_format, with_same_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,4 +171,5 @@ def _say_next(config: Config, summary: Any, assembled_there: bool) -> None:
         else f"wait {idle} for the traces to close"
     )
     analysis = config.analyses[0].name if config.analyses else "topics"
-    click.echo(f"next: {when}: tracetaxa analyze {analysis} --from {start} --to {end}", err=True)
+    command = with_same_config(f"tracetaxa analyze {analysis} --from {start} --to {end}")
+    click.echo(f"next: {when}: {command}", err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracetaxa.cli.database import reading
-from tracetaxa.cli.options import with_config, with_format
+from tracetaxa.cli.options import same_config, with_config, with_format, with_same_config
 from tracetaxa.cli.output import json_text, width, write_document
 from tracetaxa.errors import NotFound
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--analysis", default="", help="The newest report of this analysis, when no RUN_ID is given.")
 @click.option("--runs", is_flag=True, help="List the runs (of --analysis) instead, newest first.")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Runs to list.")
+@click.option("--full", is_flag=True, help="In text: every subcategory, the evidence of every category.")
 @with_format("text", "markdown", "json", "html")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
 def report(
@@ -34,6 +35,7 @@ def report(
     analysis: str,
     runs: bool,
     limit: int,
+    full: bool,
     form: str,
     output: Path | None,
 ) -> None:
@@ -48,7 +50,7 @@ def report(
     if form == "json" and output is None:
         write_document(document)
         return
-    text = _rendered(document, form, colour=output is None and sys.stdout.isatty())
+    text = _rendered(document, form, full=full, colour=output is None and sys.stdout.isatty())
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -67,23 +69,24 @@ def _list_runs(config: Config, analysis: str, limit: int, form: str) -> None:
         return
     from tracetaxa.report.runs import render_runs
 
-    click.echo(render_runs(found, width=width(), color=sys.stdout.isatty()), nl=False)
+    text = render_runs(found, width=width(), color=sys.stdout.isatty())
+    click.echo(text if found else with_same_config(text), nl=False)
 
 
-def _rendered(document: dict[str, Any], form: str, colour: bool) -> str:
+def _rendered(document: dict[str, Any], form: str, *, full: bool, colour: bool) -> str:
     if form == "json":
         return json_text(document)
     if form == "markdown":
         from tracetaxa.report.markdown import render_markdown
 
-        return render_markdown(document)
+        return render_markdown(document, same_config())
     if form == "html":
         from tracetaxa.report.html import render_html
 
-        return render_html(document)
+        return render_html(document, same_config())
     from tracetaxa.report.text import render_text
 
-    return render_text(document, width=width(), color=colour)
+    return render_text(document, width=width(), color=colour, full=full, config=same_config())
 
 
 async def find_report(store: ClickHouse, run_id: str | None, analysis: str) -> dict[str, Any]:
@@ -94,9 +97,9 @@ async def find_report(store: ClickHouse, run_id: str | None, analysis: str) -> d
     from tracetaxa.records import ReportRow
 
     if run_id:
-        found = await store.records("report_by_run", ReportRow, run_id=run_id)
+        found = await store.records("reading/report_by_run", ReportRow, run_id=run_id)
     else:
-        found = await store.records("newest_report", ReportRow, analysis=analysis)
+        found = await store.records("reading/newest_report", ReportRow, analysis=analysis)
     if not found:
         what = f"of run {run_id!r}" if run_id else f"of analysis {analysis!r}" if analysis else "yet"
         raise NotFound(f"there is no report {what}; make one with: tracetaxa analyze NAME")

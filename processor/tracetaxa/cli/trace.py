@@ -64,7 +64,7 @@ async def _view(config: Config, store: ClickHouse, wanted: str) -> TraceView:
     feedback = [given for found in (await load_feedback(store, trace_ids)).values() for given in found]
     if wanted not in trace_ids:
         feedback += (await load_session_feedback(store, [wanted])).get(wanted, [])
-    labels = await store.records("labels_of_trace", LabelRow, trace_id=trace_ids[0])
+    labels = await store.records("reading/labels_of_trace", LabelRow, trace_id=trace_ids[0])
     found = read_session(spans, logs, feedback)
     return TraceView(
         trace=found,
@@ -77,11 +77,11 @@ async def _view(config: Config, store: ClickHouse, wanted: str) -> TraceView:
 async def _trace_ids(config: Config, store: ClickHouse, wanted: str) -> list[str]:
     """The trace that this is, or begins, the id of; else those of the session of this id, in their order."""
     prefix = wanted.lower()
-    ids = [row["TraceId"] for row in await store.rows("trace_ids_like", prefix=prefix)]
+    ids = [row["TraceId"] for row in await store.rows("reading/trace_ids_like", prefix=prefix)]
     if len(ids) == 1 or prefix in ids:
         return [prefix if prefix in ids else ids[0]]
     most = config.assembly.max_session_traces
-    rows = await store.rows("traces_of_sessions", session_ids=[wanted], max_traces=most)
+    rows = await store.rows("assembly/traces_of_sessions", session_ids=[wanted], max_traces=most)
     if rows:
         return [row["TraceId"] for row in reversed(rows)]
     if ids:

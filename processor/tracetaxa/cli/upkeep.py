@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracetaxa.cli.database import owner_of
-from tracetaxa.cli.options import with_config, with_format, with_window
+from tracetaxa.cli.options import with_config, with_format, with_same_config, with_window
 
 if TYPE_CHECKING:
     from tracetaxa.config import Config
@@ -69,7 +69,9 @@ def backfill(config: Config, start: str | None, end: str | None, window: str | N
     if result.traces:
         idle = config.assembly.orphan_idle_seconds
         click.echo(
-            f"next: `tracetaxa serve` assembles them, {idle:g} seconds from now at the latest if it runs",
+            with_same_config(
+                f"next: `tracetaxa serve` assembles them, {idle:g} seconds from now at the latest if it runs"
+            ),
             err=True,
         )
 
@@ -86,5 +88,5 @@ def check(config: Config, form: str) -> None:
         click.echo(json.dumps([finding.as_dict() for finding in findings], indent=2))
     else:
         for finding in findings:
-            click.echo(finding.line())
+            click.echo(with_same_config(finding.line()))
     sys.exit(0 if all(finding.ok for finding in findings) else 1)

@@ -5,6 +5,7 @@ Every field says what it does; unknown keys are refused with the nearest known o
 
 from tracetaxa.config.analysis import AnalysisConfig, AuditConfig
 from tracetaxa.config.assembly import AssemblyConfig
+from tracetaxa.config.exporter import OtlpConfig
 from tracetaxa.config.llm import LlmConfig
 from tracetaxa.config.loading import load, parse_analysis
 from tracetaxa.config.privacy import PrivacyConfig
@@ -20,6 +21,7 @@ __all__ = [
     "Config",
     "HttpTlsConfig",
     "LlmConfig",
+    "OtlpConfig",
     "PrivacyConfig",
     "ReceiverAuthConfig",
     "ReceiverConfig",

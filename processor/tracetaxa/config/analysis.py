@@ -15,7 +15,7 @@ from pydantic import (
 from tracetaxa.analyze.audit import AuditPlan
 from tracetaxa.analyze.sampling.plan import SamplePlan
 from tracetaxa.config.section import Misplaced, Section, second_of_two
-from tracetaxa.config.values import CronExpression, Duration, Name, TimeZone, unknown
+from tracetaxa.config.values import LARGEST, MOST, CronExpression, Duration, Name, TimeZone, unknown
 from tracetaxa.records import OTHER, AttributeSpec, Brief, Category
 
 
@@ -45,9 +45,9 @@ class FilterConfig(Section):
     """Only traces with this status: Unset, Ok, Error."""
     tool: Texts = ()
     """Only traces that used this tool."""
-    min_seconds: float = Field(default=0.0, ge=0)
+    min_seconds: float = Field(default=0.0, ge=0, le=LARGEST)
     """Only traces that took so long or longer."""
-    max_seconds: float | None = Field(default=None, gt=0)
+    max_seconds: float | None = Field(default=None, gt=0, le=LARGEST)
     """Only traces that took less."""
     feedback: Texts = ()
     """Only traces with a feedback score of this name, which the next two are about then."""
@@ -68,7 +68,7 @@ class FilterConfig(Section):
 
 
 class SampleConfig(Section):
-    size: int = Field(default=1000, ge=1)
+    size: int = Field(default=1000, ge=1, le=MOST)
     """Traces (or sessions) that the engine reads; the report speaks for all of the window, with intervals."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """The same seed takes the same sample."""
@@ -188,15 +188,15 @@ class AttributeConfig(Section):
 
 
 class BudgetConfig(Section):
-    usd: float | None = Field(default=None, gt=0)
+    usd: float | None = Field(default=None, gt=0, le=MOST)
     """Stop asking the model before the run costs more than this; the report is then partial."""
-    overrun: float | None = Field(default=4.0, ge=1)
+    overrun: float | None = Field(default=4.0, ge=1, le=MOST)
     """Stop before the run uses so many times the tokens (or the money) that its quote expects, with room for
     one long answer more: repeats of bad answers can't run away. null: only `usd` bounds it."""
 
 
 class AuditConfig(Section):
-    size: int = Field(default=200, ge=0)
+    size: int = Field(default=200, ge=0, le=MOST)
     """Traces that a model labels a second time, with the labels in another order. How often both answers
     agree is in the report, and makes of stated confidences calibrated ones. More costs more and tells it more
     exactly; 0: none. It is within the budget, and left out when that is used up."""
@@ -205,7 +205,7 @@ class AuditConfig(Section):
     stability: bool = False
     """Also find the categories in each half of the sample, and tell how far both agree: that costs about as
     much as finding them did."""
-    stability_size: int = Field(default=200, ge=20)
+    stability_size: int = Field(default=200, ge=20, le=MOST)
     """Traces that both halves label for that comparison."""
 
     def plan(self) -> AuditPlan:
@@ -239,6 +239,19 @@ class AnalysisConfig(Section):
     audit: AuditConfig = AuditConfig()
     max_abstained: float = Field(default=0.2, ge=0, le=1)
     """A run that could not label a larger share of its sample ends as `partial`."""
+    label_all: bool = False
+    """Label every trace, not only the sample: after each run the service learns from its labels, and labels
+    the rest of the window and each new trace as it closes (docs/labels.md, and the section `label`). Needs
+    `pip install 'tracetaxa[local]'`; for `unit: trace` only."""
+
+    @model_validator(mode="after")
+    def _labels_traces(self) -> Self:
+        if self.label_all and self.unit != "trace":
+            raise Misplaced(
+                "`label_all` is for `unit: trace`: a session's traces share the label that a run gives them",
+                "label_all",
+            )
+        return self
 
     @model_validator(mode="after")
     def _is_sound(self) -> Self:

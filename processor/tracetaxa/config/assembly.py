@@ -7,7 +7,7 @@ from pydantic import (
 )
 
 from tracetaxa.config.section import Section
-from tracetaxa.config.values import Positive
+from tracetaxa.config.values import MOST, MOST_MIB, Positive
 
 
 class AssemblyConfig(Section):
@@ -22,22 +22,22 @@ class AssemblyConfig(Section):
     again. Longer than a trace takes to close, and as long as users pause."""
     max_session_traces: int = Field(default=200, ge=1, le=2000)
     """Of a session with more traces the newest are kept; more costs memory."""
-    max_session_spans: int = Field(default=20_000, ge=1)
+    max_session_spans: int = Field(default=20_000, ge=1, le=MOST)
     """Of a session whose traces have more spans the newest traces are kept; more costs memory."""
-    max_session_mib: int = Field(default=64, ge=1)
+    max_session_mib: int = Field(default=64, ge=1, le=MOST_MIB)
     """The same by the size of attributes and events; in memory they take a few times that."""
     tick_seconds: Positive = 1.0
     """How often closed traces are looked for."""
     batch_traces: int = Field(default=500, ge=1, le=2000)
     """Traces assembled at once, within the two limits below; more costs memory."""
-    max_trace_spans: int = Field(default=20_000, ge=1)
+    max_trace_spans: int = Field(default=20_000, ge=1, le=MOST)
     """Of a trace with more spans the first are kept, of many traces as many are read at once; more costs
     memory. A trace says how many spans it leaves out."""
-    max_trace_mib: int = Field(default=64, ge=1)
+    max_trace_mib: int = Field(default=64, ge=1, le=MOST_MIB)
     """The same by the size of attributes and events; in memory they take a few times that."""
-    max_attempts: int = Field(default=3, ge=1)
+    max_attempts: int = Field(default=3, ge=1, le=MOST)
     """Tries to read a trace before it is written without its content."""
-    max_text_chars: int = Field(default=16_384, ge=100)
+    max_text_chars: int = Field(default=16_384, ge=100, le=MOST)
     """Input and Output of a trace are kept up to this length; its spans keep all."""
     digest_tokens: int = Field(default=400, ge=50, le=8000)
     """Budget of a trace's digest, in tokens of about four characters; more costs more model input."""

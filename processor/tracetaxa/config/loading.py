@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 from tracetaxa.config.analysis import AnalysisConfig
 from tracetaxa.config.root import Config
 from tracetaxa.config.values import unknown
+from tracetaxa.config.wording import plainly
 
 
 def parse_analysis(values: dict[str, Any]) -> AnalysisConfig:
@@ -29,7 +30,7 @@ def parse_analysis(values: dict[str, Any]) -> AnalysisConfig:
         return AnalysisConfig(**values)
     except ValidationError as error:
         name = values.get("name", "")
-        lines = [f"analysis {name}: {'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
+        lines = [f"analysis {name}: {'.'.join(map(str, p['loc']))}: {plainly(p)}" for p in error.errors()]
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -85,7 +86,7 @@ def _describe(error: ValidationError, path: Path, tree: yaml.Node | None) -> Ite
         if problem["type"] == "extra_forbidden":
             yield f"{where}: {unknown(str(location[-1]), _known_keys(location[:-1]))}"
         else:
-            yield f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+            yield f"{where}: {plainly(problem)}"
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -13,7 +13,7 @@ from pydantic import (
 from tracetaxa.analyze.redaction.patterns import KINDS
 from tracetaxa.analyze.redaction.redact import CustomPattern
 from tracetaxa.config.section import Misplaced, Section, second_of_two
-from tracetaxa.config.values import Name, unknown
+from tracetaxa.config.values import MOST, Name, unknown
 from tracetaxa.errors import ConfigError
 
 
@@ -58,7 +58,7 @@ class PrivacyConfig(Section):
     hook: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
     """A function `module:function` from text to redacted text, wherever redaction is on; called last. When it
     fails, the run fails and nothing leaves (docs/privacy.md)."""
-    min_users: int = Field(default=1, ge=1)
+    min_users: int = Field(default=1, ge=1, le=MOST)
     """A category whose traces are of fewer users (or sessions, where there are no user ids) is reported
     without examples and quotes."""
 

@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from tracetaxa.config.section import Section
-from tracetaxa.config.values import Endpoint, HeaderName, Positive
+from tracetaxa.config.values import MOST, MOST_MIB, Endpoint, HeaderName, Positive
 
 
 class TlsConfig(Section):
@@ -36,7 +36,7 @@ class GrpcConfig(Section):
     """TLS (1.2 or newer) for this endpoint; unset is plain text."""
     max_recv_msg_size_mib: int = Field(default=64, ge=1, le=1024)
     """Largest request, before and after decompression."""
-    max_concurrent_streams: int = Field(default=100, ge=1)
+    max_concurrent_streams: int = Field(default=100, ge=1, le=MOST)
     """Requests that one connection may have under way; its others wait at the sender."""
 
 
@@ -47,7 +47,7 @@ class HttpConfig(Section):
     """TLS for this endpoint; unset is plain text."""
     max_body_mib: int = Field(default=64, ge=1, le=1024)
     """Largest request, before and after decompression."""
-    max_connections: int = Field(default=1024, ge=1)
+    max_connections: int = Field(default=1024, ge=1, le=MOST)
     """Connections beyond these are closed at once."""
     header_seconds: Positive = 10.0
     """The headers of a request must come within this long."""
@@ -84,14 +84,14 @@ class ReceiverConfig(Section):
     auth: ReceiverAuthConfig = ReceiverAuthConfig()
     linger_ms: int = Field(default=50, ge=0, le=10_000)
     """How long a request may wait for others to share its insert; more means fewer, larger inserts."""
-    max_batch_spans: int = Field(default=20_000, ge=1)
+    max_batch_spans: int = Field(default=20_000, ge=1, le=MOST)
     """A group of requests is committed early when it holds this many spans."""
     max_writes: int = Field(default=2, ge=1, le=64)
     """Groups of spans that may be written at the same time; each but one is full. More uses more cores and
     memory."""
-    max_in_flight_mib: int = Field(default=256, ge=1)
+    max_in_flight_mib: int = Field(default=256, ge=1, le=MOST_MIB)
     """Request bytes that may wait for their commit; beyond it senders are told to come back."""
-    max_concurrent_requests: int = Field(default=1024, ge=1)
+    max_concurrent_requests: int = Field(default=1024, ge=1, le=MOST)
     """Requests under way at once; beyond it senders are told to come back."""
     read_seconds: Positive = 30.0
     """A request must have come this long after its headers, or it is cut off."""

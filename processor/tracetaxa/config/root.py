@@ -12,12 +12,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tracetaxa.config.analysis import AnalysisConfig
 from tracetaxa.config.assembly import AssemblyConfig
+from tracetaxa.config.exporter import ExporterConfig
+from tracetaxa.config.label import LabelConfig
 from tracetaxa.config.llm import LlmConfig
 from tracetaxa.config.privacy import PrivacyConfig
 from tracetaxa.config.receiver import ReceiverConfig
 from tracetaxa.config.scheduler import SchedulerConfig
 from tracetaxa.config.section import Misplaced, second_of_two
-from tracetaxa.config.serving import ApiConfig, HealthConfig, SqlConfig
+from tracetaxa.config.serving import ApiConfig, HealthConfig, MetricsConfig, SqlConfig
 from tracetaxa.config.store import StoreConfig
 from tracetaxa.config.values import NAME_PATTERN
 from tracetaxa.errors import ConfigError
@@ -31,6 +33,7 @@ _PORTS = {
     ("api",): 8080,
     ("sql",): 8123,
     ("health",): 13133,
+    ("metrics",): 8888,
 }
 
 
@@ -40,7 +43,6 @@ class Config(BaseSettings):
         frozen=True,
         env_prefix="TRACETAXA_",
         env_nested_delimiter="__",
-        use_attribute_docstrings=True,
     )
 
     profile: Literal["default", "sidecar"] = "default"
@@ -50,11 +52,14 @@ class Config(BaseSettings):
     assembly: AssemblyConfig = AssemblyConfig()
     llm: LlmConfig = LlmConfig()
     analyses: tuple[AnalysisConfig, ...] = (AnalysisConfig(),)
+    label: LabelConfig = LabelConfig()
+    exporter: ExporterConfig = ExporterConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     api: ApiConfig = ApiConfig()
     sql: SqlConfig = SqlConfig()
     health: HealthConfig = HealthConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     @classmethod
     def settings_customise_sources(

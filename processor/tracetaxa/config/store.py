@@ -7,7 +7,7 @@ from pydantic import (
 )
 
 from tracetaxa.config.section import Section
-from tracetaxa.config.values import Name
+from tracetaxa.config.values import MOST_DAYS, Name
 
 
 class StoreConfig(Section):
@@ -19,7 +19,7 @@ class StoreConfig(Section):
     cluster: str | None = Field(default=None, pattern=r"^([A-Za-z0-9_][A-Za-z0-9_.-]*|\{[a-z_]+\})$")
     """Name of the ClickHouse cluster, or a macro such as `{cluster}`, whose servers share the tables
     (docs/cluster.md); none: one server."""
-    retention_days: int = Field(default=30, ge=1)
+    retention_days: int = Field(default=30, ge=1, le=MOST_DAYS)
     """Spans, traces and labels older than this are dropped."""
     readers: int = Field(default=4, ge=1, le=64)
     """Reading connections; more lets more questions run at once."""

@@ -6,6 +6,7 @@ import difflib
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -26,7 +27,10 @@ def duration_seconds(text: str) -> int:
     match = _DURATION.match(text)
     if not match or int(match[1]) == 0:
         raise ValueError(f"{text!r} is not a duration such as 15m, 24h or 7d")
-    return int(match[1]) * _SECONDS[match[2]]
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > LARGEST:
+        raise ValueError(f"{text!r} is longer than a hundred years")
+    return seconds
 
 
 def _duration(text: str) -> str:
@@ -44,6 +48,17 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
 
 def _endpoint(text: str) -> str:
     split_endpoint(text)
+    return text
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable or any(c.isspace() for c in text):
+        raise ValueError(f"{text!r} is not a URL such as https://models.example/v1")
     return text
 
 
@@ -83,6 +98,7 @@ def _time_zone(text: str) -> str:
 
 
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Url = Annotated[str, AfterValidator(_url)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 Duration = Annotated[str, AfterValidator(_duration)]
 CronExpression = Annotated[str, AfterValidator(_cron)]
@@ -91,10 +107,16 @@ Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Effort = Literal["default", "none", "minimal", "low", "medium", "high"]
 LARGEST = 3_153_600_000.0
 """A hundred years in seconds, or as much of anything else that is more than zero."""
+MOST = 1_000_000_000
+"""Of anything that is counted: more would not fit where it is used, and nobody means it."""
+MOST_MIB = 1_048_576
+"""Of memory."""
+MOST_DAYS = 25_000
+"""That anything is kept: ClickHouse counts a time's seconds in 32 bits, until 2106."""
 Positive = Annotated[float, Field(gt=0, le=LARGEST)]
 
 
 def unknown(key: str, known: list[str], what: str = "key") -> str:
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known {what}s: {', '.join(sorted(known))}"
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
     return f"unknown {what} {key!r}; {hint}"

@@ -79,6 +79,7 @@ class Place:
             "api": any_port,
             "sql": any_port,
             "health": any_port,
+            "metrics": any_port,
         }
         # JSON is YAML, and quotes whatever the path holds.
         lines = [f"{section}: {json.dumps(values)}\n" for section, values in config.items()]

@@ -158,7 +158,23 @@ class WordStatistics:
 
 def embedder_name() -> str:
     """Which embedder `load_embedder` would give, without loading anything."""
-    return MiniLM.name if all(find_spec(package) for package in _MODEL_PARTS) else WordStatistics.name
+    return MiniLM.name if has_sentence_model() else WordStatistics.name
+
+
+def load_sentence_model() -> MiniLM:
+    """The sentence model and nothing in its place: vectors that are kept must be of the model they name.
+
+    Raises EngineUnavailable.
+    """
+    try:
+        return MiniLM()
+    except (ImportError, OSError) as error:
+        raise EngineUnavailable(f"there is no sentence model ({error}): {_INSTALL}") from error
+
+
+def has_sentence_model() -> bool:
+    """Whether its packages are installed; nothing is loaded."""
+    return all(find_spec(package) for package in _MODEL_PARTS)
 
 
 def load_embedder(*, threads: int | None = None, max_pieces: int = 256) -> MiniLM | WordStatistics:

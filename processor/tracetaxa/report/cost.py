@@ -108,7 +108,9 @@ def _sentences(quote: Document) -> list[str]:
         share = expected["cached_input_tokens"] / expected["input_tokens"]
         told.append(f"{share:.0%} of the input tokens should come from the provider's prompt cache.")
     told += _budget(quote)
-    if most["input_tokens"] is not None:
+    # Where the budget ends the run, that has been said.
+    short = quote["affordable"] is not None and quote["affordable"] < quote["sampled"]
+    if most["input_tokens"] is not None and not short:
         told.append("The run ends, as partial, before it uses more than the maximum, repeats included.")
     told.append(f"Tokens: {quote['tokenizer']}. What models think before they answer comes on top.")
     return told
@@ -123,6 +125,5 @@ def _budget(quote: Document) -> list[str]:
         return [f"{told} enough."]
     if not affordable:
         return [f"{told} not enough to find the categories: the run would end without labels."]
-    return [
-        f"{told} enough for about {affordable:,} of {sampled:,} {quote['unit']}s: the run would be partial."
-    ]
+    read = f"about {affordable:,} of {sampled:,} {quote['unit']}s"
+    return [f"{told} enough for {read}: the run would end there, as partial."]

@@ -74,8 +74,9 @@ class CategoryNode(TypedDict):
     error_rate_high: float
     p50_ms: float
     p95_ms: float
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int | None
+    output_tokens: int | None
+    """Both are None in an opened document, as in the totals, where no span told any."""
     cost_usd: float | None
     cost_low: float | None
     cost_high: float | None
@@ -179,6 +180,17 @@ class Precision(TypedDict):
     sentences: list[str]
 
 
+class Estimates(TypedDict):
+    """What shares rest on beside the sample."""
+
+    method: str
+    labelled: int
+    predicted: int
+    power: float
+    agreement: float
+    classifier_version: str
+
+
 class Document(TypedDict):
     run_id: str
     analysis: str
@@ -208,14 +220,22 @@ class Document(TypedDict):
     left_out: NotRequired[list[LeftOut]]
     """What goes together; null when nothing was labelled."""
     precision: NotRequired[Precision | None]
+    estimates: NotRequired[Estimates]
     """What a larger sample would buy; null when there is none."""
     quality: NotRequired[Quality]
     """How far the labels can be trusted; not in reports of before it was measured."""
 
 
 def opened(document: Mapping[str, Any]) -> Document:
-    """The document with every string plain, so that a rendering only has to think of its own markup."""
-    return cast("Document", plain_tree(document))
+    """The document with every string plain, so that a rendering only has to think of its own markup.
+
+    Token counts that are unknown, which the document has as two zeros, are None.
+    """
+    report = cast("Document", plain_tree(document))
+    for numbers in (report["totals"], *walk(report)):
+        if not (numbers["input_tokens"] or numbers["output_tokens"]):
+            numbers["input_tokens"] = numbers["output_tokens"] = None
+    return report
 
 
 def units(document: Document) -> str:

@@ -30,9 +30,12 @@ def findings_note(report: Document, shown: int) -> str:
     tested = f"{found['tested']:,} pairs of a trait and an outcome were tested"
     if not found["found"]:
         return f"{tested}; none stands out from chance (false discovery rate {rate})."
-    told = "" if shown == found["found"] else f"; the clearest {shown} are told"
+    told = ""
+    if shown != found["found"]:
+        told = "; the clearest is told" if shown == 1 else f"; the clearest {shown} are told"
+    stand = "stands" if found["found"] == 1 else "stand"
     return (
-        f"{tested}, {found['found']:,} stand out from chance (false discovery rate {rate}){told}. "
+        f"{tested}, {found['found']:,} {stand} out from chance (false discovery rate {rate}){told}. "
         "Such pairs hint at causes and prove none."
     )
 

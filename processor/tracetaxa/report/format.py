@@ -35,6 +35,11 @@ def compact(value: float | None) -> str:
     return f"{scaled:.0f}{unit}" if scaled >= 99.95 else f"{scaled:.1f}{unit}"
 
 
+def tokens(given: float | None, said: float | None) -> str:
+    """'1,234 in, 56 out'. No model reads nothing and says nothing: two zeros are counts that nobody told."""
+    return f"{count(given)} in, {count(said)} out" if given or said else "unknown"
+
+
 def percent(rate: float | None) -> str:
     """A rate in [0, 1] with two or three digits; never '0%' or '100%' for a rate that is not."""
     if rate is None or not _known(rate):

@@ -38,6 +38,7 @@ from tracetaxa.report.wording import (
     legend_notes,
     next_commands,
     population_line,
+    with_config,
 )
 
 if TYPE_CHECKING:
@@ -47,8 +48,11 @@ _EXCERPT_CHARS = 600
 _ROWS = 8
 
 
-def render_html(document: Mapping[str, Any]) -> str:
-    """A report document as one page: summary, the window, a tree to open row by row, the run."""
+def render_html(document: Mapping[str, Any], config: str = "") -> str:
+    """A report document as one page: summary, the window, a tree to open row by row, the run.
+
+    config: the configuration file that its reader's commands need, when it is not the default one.
+    """
     report = opened(document)
     nodes = list(walk(report))
     scale = bar_scale(report)
@@ -79,7 +83,8 @@ def render_html(document: Mapping[str, Any]) -> str:
         places=fmt.cost_places(node["cost_usd"] for node in nodes),
         population=population_line(report),
         engine=engine_line(report),
-        commands=next_commands(report, shared_as="markdown"),
+        commands=next_commands(report, shared_as="markdown", config=config),
+        trace_command=with_config("tracetaxa trace", config),
         trust=quality_rows(report),
         findings=findings_told(report, SHOWN),
         more_findings=findings_told(report)[SHOWN:],

@@ -66,13 +66,16 @@ def code(text: str) -> str:
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
-def render_markdown(document: Mapping[str, Any]) -> str:
-    """A report document as Markdown: summary, key points, one table of all categories, the evidence."""
+def render_markdown(document: Mapping[str, Any], config: str = "") -> str:
+    """A report document as Markdown: summary, key points, one table of all categories, the evidence.
+
+    config: the configuration file that its reader's commands need, when it is not the default one.
+    """
     report = opened(document)
-    return "\n\n".join(_blocks(report)) + "\n"
+    return "\n\n".join(_blocks(report, config)) + "\n"
 
 
-def _blocks(report: Document) -> Iterator[str]:
+def _blocks(report: Document, config: str) -> Iterator[str]:
     title, question = headline(report)
     yield f"# {escaped(title)}"
     if question:
@@ -108,7 +111,7 @@ def _blocks(report: Document) -> Iterator[str]:
         for category in report["categories"]:
             yield from _evidence(category, report)
     yield "## Next"
-    yield "\n".join(f"- {why}: {code(command)}" for why, command in next_commands(report))
+    yield "\n".join(f"- {why}: {code(command)}" for why, command in next_commands(report, config=config))
 
 
 def _facts(report: Document) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from tracetaxa.records import OTHER
 from tracetaxa.report import format as fmt
@@ -86,6 +86,27 @@ class OtherShare(TypedDict):
     share_high: float
 
 
+class Mistaken(TypedDict):
+    category_id: str
+    people_category_id: str
+    traces: int
+
+
+class Gone(TypedDict):
+    category: str
+    traces: int
+
+
+class PeopleFound(TypedDict):
+    labelled: int
+    compared: int
+    category: Compared | None
+    label: Compared | None
+    confused: list[Mistaken]
+    without_verdict: int
+    gone: list[Gone]
+
+
 class Abstention(TypedDict):
     reason: str
     traces: int
@@ -106,6 +127,8 @@ class Quality(TypedDict):
     calibration: CalibrationFound | None
     stability: StabilityFound | None
     other: OtherShare | None
+    people: NotRequired[PeopleFound | None]
+    """Missing in older reports."""
     abstentions: list[Abstention]
     spend: dict[str, CheckSpend]
     missing: dict[str, str]
@@ -117,7 +140,9 @@ def quality_rows(report: Document) -> list[tuple[str, str]]:
     if quality is None or not report["categories"]:
         return []
     agreement, calibration = quality["agreement"], quality["calibration"]
+    people = quality.get("people")
     rows = [
+        ("people", _people(report, people) if people else ""),
         ("agreement", _agreement(report, agreement) if agreement else _absent(quality, "agreement")),
         ("confused", _confused(report, agreement) if agreement else ""),
         ("confidence", _confidence(calibration) if calibration else ""),
@@ -150,6 +175,34 @@ def _confused(report: Document, found: AgreementFound) -> str:
         f"{' ↔ '.join(_names(report, pair['category_ids']))}: {fmt.count(pair['traces'])}"
         for pair in found["confused"]
     )
+
+
+def _people(report: Document, found: PeopleFound) -> str:
+    """Beside labels by people; a category that they used and that is no longer there is told of."""
+    top, label = found["category"], found["label"]
+    parts = []
+    if top is not None:
+        said = f"{_share(top)} of {fmt.count(found['compared'])} {units(report)} that people labelled"
+        said += f" got the same category{_kappa(top)}"
+        if label is not None:
+            said += f", {_share(label)} of {fmt.count(label['compared'])} the same subcategory{_kappa(label)}"
+        parts.append(said)
+        wrong = [
+            f"{_names(report, [pair['category_id']])[0]} where people say "
+            f"{_names(report, [pair['people_category_id']])[0]}: {fmt.count(pair['traces'])}"
+            for pair in found["confused"]
+        ]
+        parts += [", ".join(wrong)] if wrong else []
+    if found["without_verdict"]:
+        parts.append(f"{fmt.count(found['without_verdict'])} that people labelled got no verdict")
+    if found["gone"]:
+        names = ", ".join(
+            f"{clip(one_line(gone['category']), _NAME_CHARS)}: {fmt.count(gone['traces'])}"
+            for gone in found["gone"][:_NAMED]
+        )
+        more = f" and {len(found['gone']) - _NAMED} more" if len(found["gone"]) > _NAMED else ""
+        parts.append(f"people used categories that this taxonomy does not have ({names}{more})")
+    return "; ".join(parts)
 
 
 def _confidence(found: CalibrationFound) -> str:

@@ -67,7 +67,9 @@ def _story(run: Mapping[str, Any]) -> str:
     if run["finished_at"]:
         length = datetime.fromisoformat(run["finished_at"]) - datetime.fromisoformat(run["started_at"])
         ran += f" for {fmt.duration(max(length, timedelta()) / timedelta(milliseconds=1))}"
-    else:
+    elif run["status"] == "running":
         ran = f"runs since {fmt.when(run['started_at'])}"
+    else:
+        ran = f"began {fmt.when(run['started_at'])}"
     scheduled = ", scheduled" if run["scheduled_for"] else ""
     return f"{fmt.window(run['window_start'], run['window_end'])}\n{ran}{scheduled}"

@@ -14,11 +14,11 @@ from tracetaxa.report.document import (
     Example,
     all_read,
     bar_scale,
+    children,
     fails_more,
     has_numbers,
     opened,
     units,
-    walk,
 )
 from tracetaxa.report.findings import (
     SHOWN,
@@ -56,19 +56,31 @@ _QUOTES = 2
 _QUOTE_CHARS = 220
 _TOOLS = 4
 _VALUES = 4
+_SUBCATEGORIES = 2
+_EVIDENCE = 3
+"""What is shown unless all is asked for: subcategories of a category, categories with their evidence."""
 
 
-def render_text(document: Mapping[str, Any], width: int = 80, color: bool = False) -> str:
+def render_text(
+    document: Mapping[str, Any],
+    width: int = 80,
+    color: bool = False,
+    *,
+    full: bool = False,
+    config: str = "",
+) -> str:
     """A report document as text: what was found, then the tree, then the evidence, then what to run next.
 
     No line is wider than `width` cells (at least 40) but a command, which stays whole. Without `color` there
-    are no escape sequences at all.
+    are no escape sequences at all. Unless it is `full`, it has the largest subcategories of each category
+    and the evidence of the largest categories. config: the configuration file that its reader's commands
+    need, when it is not the default one.
     """
     report = opened(document)
-    return paint(_report(report, width), width, color)
+    return paint(_report(report, width, full, config), width, color)
 
 
-def _report(report: Document, width: int) -> Iterator[RenderableType]:
+def _report(report: Document, width: int, full: bool, config: str) -> Iterator[RenderableType]:
     title, question = headline(report)
     yield line(title, "bold")
     yield facts(_facts(report, question))
@@ -83,7 +95,7 @@ def _report(report: Document, width: int) -> Iterator[RenderableType]:
         yield bullets([one_line(point) for point in report["key_points"]])
     if report["categories"]:
         yield heading("Categories")
-        yield _tree(report, width)
+        yield _tree(report, width, full)
         yield line(f"\n{_legend(report, width)}", "dim")
         if precise := precision_line(report):
             yield line(precise, "dim")
@@ -96,12 +108,15 @@ def _report(report: Document, width: int) -> Iterator[RenderableType]:
         yield facts(trust, label_width=11)
     if report["categories"]:
         yield heading("Evidence")
-        for number, category in enumerate(report["categories"]):
+        shown = report["categories"] if full else _first_evidence(report)
+        for number, category in enumerate(shown):
             if number:
                 yield Text("")
-            yield from _evidence(category, report)
+            yield from _evidence(category, report, full)
+        if left := len(report["categories"]) - len(shown):
+            yield line(f"\n{left} more {'categories' if left > 1 else 'category'}: --full shows them", "dim")
     yield heading("Next")
-    yield from _next(report)
+    yield from _next(report, config)
 
 
 def _facts(report: Document, question: str) -> list[tuple[str, str]]:
@@ -116,7 +131,7 @@ def _facts(report: Document, question: str) -> list[tuple[str, str]]:
         ("sample", sample_line(report)),
     ]
     if has_numbers(report):
-        tokens = f"{fmt.count(totals['input_tokens'])} in, {fmt.count(totals['output_tokens'])} out"
+        tokens = fmt.tokens(totals["input_tokens"], totals["output_tokens"])
         latency = f"p50 {fmt.duration(totals['p50_ms'])}, p95 {fmt.duration(totals['p95_ms'])}"
         rows += [
             ("overall", f"errors {fmt.percent(totals['error_rate'])}, {latency}"),
@@ -138,7 +153,7 @@ def _facts(report: Document, question: str) -> list[tuple[str, str]]:
     return rows
 
 
-def _tree(report: Document, width: int) -> Table:
+def _tree(report: Document, width: int, full: bool) -> Table:
     """One row a category; a narrow terminal loses the bar first, then p50, then the interval.
 
     There is no column of intervals where every one of them is exact.
@@ -157,7 +172,10 @@ def _tree(report: Document, width: int) -> Table:
         table.add_column("p50", justify="right", no_wrap=True)
     table.add_column("p95", justify="right", no_wrap=True)
     scale = bar_scale(report)
-    for node in walk(report):
+    for node in _rows(report, full):
+        if isinstance(node, str):
+            table.add_row(indented(line(node, "dim"), 2))
+            continue
         sub = node["level"] > 1
         style = "" if sub else "bold"
         shares = (node["share"], node["share_low"], node["share_high"])
@@ -177,6 +195,28 @@ def _tree(report: Document, width: int) -> Table:
     return table
 
 
+def _rows(report: Document, full: bool) -> Iterator[CategoryNode | str]:
+    """Categories, each followed by its subcategories, or by the largest and how many more there are.
+
+    One more would take the line that tells of it.
+    """
+    for category in report["categories"]:
+        yield category
+        below = children(category)
+        shown = below if full or len(below) <= _SUBCATEGORIES + 1 else below[:_SUBCATEGORIES]
+        yield from shown
+        if left := below[len(shown) :]:
+            yield f"{len(left)} more, {fmt.percent(sum(node['share'] for node in left))}"
+
+
+def _first_evidence(report: Document) -> list[CategoryNode]:
+    """The largest categories, and whichever fail more than the window does."""
+    ranked = report["categories"]
+    if len(ranked) <= _EVIDENCE + 1:
+        return ranked
+    return [node for rank, node in enumerate(ranked) if rank < _EVIDENCE or fails_more(node, report)]
+
+
 def _legend(report: Document, width: int) -> str:
     parts = [shares_of(report)]
     if width >= 72:
@@ -185,35 +225,36 @@ def _legend(report: Document, width: int) -> str:
     return " ".join([*parts, *legend_notes(report)])
 
 
-def _evidence(category: CategoryNode, report: Document) -> Iterator[RenderableType]:
+def _evidence(category: CategoryNode, report: Document, full: bool) -> Iterator[RenderableType]:
     yield line(f"{one_line(category['name'])} · {fmt.percent(category['share'])}", "bold")
     if category["description"]:
         yield indented(line(one_line(category["description"])), 2)
-    yield indented(facts(_category_facts(category, report), label_width=10), 2)
+    yield indented(facts(_category_facts(category, report, full), label_width=10), 2)
     for example in _pick(category["examples"]):
         yield from _quote(example, report)
     if withheld := category.get("withheld"):
         yield indented(line(withheld), 2)
 
 
-def _category_facts(category: CategoryNode, report: Document) -> list[tuple[str, str]]:
+def _category_facts(category: CategoryNode, report: Document, full: bool) -> list[tuple[str, str]]:
+    """Without what the table has too, unless it is `full`."""
     errors = fmt.percent(category["error_rate"])
     if category["sampled"]:
         errors += f" ({fmt.interval(category['error_rate_low'], category['error_rate_high'])})"
     cost = fmt.cost(category["cost_usd"])
     if category["cost_usd"] is not None and category["cost_low"] is not None:
         cost += f" ({fmt.cost_interval(category['cost_low'], category['cost_high'])})"
-    tokens = f"{fmt.count(category['input_tokens'])} in, {fmt.count(category['output_tokens'])} out"
+    tokens = fmt.tokens(category["input_tokens"], category["output_tokens"])
     values = [
         (one_line(name), ", ".join(f"{one_line(v)} {fmt.percent(share)}" for v, share in _largest(shares)))
         for name, shares in category["attributes"].items()
     ]
     feedback = [f"{one_line(name)} {fmt.score(mean)}" for name, mean in category["feedback"].items()]
     tools = [f"{one_line(tool['name'])} {fmt.percent(tool['share'])}" for tool in category["tools"][:_TOOLS]]
+    latency = f"p50 {fmt.duration(category['p50_ms'])}, p95 {fmt.duration(category['p95_ms'])}"
     return [
         (units(report), f"{fmt.count(category['traces'])}, from {fmt.count(category['sampled'])} labelled"),
-        ("errors", errors),
-        ("latency", f"p50 {fmt.duration(category['p50_ms'])}, p95 {fmt.duration(category['p95_ms'])}"),
+        *((("errors", errors), ("latency", latency)) if full else ()),
         ("tokens", f"{tokens}; cost {cost}"),
         ("feedback", ", ".join(feedback)),
         ("tools", ", ".join(tools)),
@@ -246,7 +287,7 @@ def _quote(example: Example, report: Document) -> Iterator[RenderableType]:
     yield indented(line(" · ".join(about), "dim"), 4)
 
 
-def _next(report: Document) -> Iterator[RenderableType]:
-    for why, command in next_commands(report):
+def _next(report: Document, config: str) -> Iterator[RenderableType]:
+    for why, command in next_commands(report, config=config):
         yield line(why, "dim")
         yield unbroken(f"  {command}")

@@ -143,6 +143,11 @@ def _usage(trace: Trace) -> dict[tuple[str, str], tuple[int, int, int]]:
     return totals
 
 
+def _tokens(given: int, said: int) -> str:
+    known = given or said
+    return f"{fmt.count(given)} tokens in, {fmt.count(said)} out" if known else "tokens unknown"
+
+
 def _duration_ms(trace: Trace) -> float:
     return (trace.end_ns - trace.start_ns) / 1e6
 
@@ -221,10 +226,7 @@ def _facts(view: TraceView) -> list[tuple[str, str]]:
     rows += [
         (
             "model",
-            (
-                f"{model or 'unknown'}, {_number(calls, 'call')}, "
-                f"{fmt.count(given)} tokens in, {fmt.count(said)} out"
-            ),
+            f"{model or 'unknown'}, {_number(calls, 'call')}, {_tokens(given, said)}",
         )
         for (model, _), (calls, given, said) in _usage(trace).items()
     ]
@@ -251,10 +253,28 @@ def _label(label: Mapping[str, Any]) -> Iterator[RenderableType]:
     if label["subcategory"]:
         names.append(one_line(label["subcategory"]))
     yield line(f"{one_line(label['analysis'])}: {' › '.join(names)}")
-    by = f"by {one_line(label['labeller'])}, confidence {fmt.score(label['confidence'])}"
-    yield indented(line(by, "dim"), 2)
+    yield indented(line(_given_by(label), "dim"), 2)
     if label["evidence"]:
         yield indented(line(f"“{clip(one_line(label['evidence']), _TOOL_CHARS)}”", "yellow"), 2)
+    if origin := _origin(label):
+        yield indented(line(origin, "dim"), 2)
+
+
+def _given_by(label: Mapping[str, Any]) -> str:
+    if label["labeller"] != "human":
+        return f"by {one_line(label['labeller'])}, confidence {fmt.score(label['confidence'])}"
+    who, note = one_line(label.get("classifier_version", "")), one_line(label.get("reason", ""))
+    return "by a person" + (f", {who}" if who else "") + (f": {clip(note, _TOOL_CHARS)}" if note else "")
+
+
+def _origin(label: Mapping[str, Any]) -> str:
+    """Where to look further: docs/labels.md."""
+    parts = [
+        f"run {one_line(label['run_id'])}" if label.get("run_id") else "",
+        f"taxonomy version {label['taxonomy_version']}" if label.get("taxonomy_version") else "",
+        f"evidence in span {one_line(label['evidence_span_id'])}" if label.get("evidence_span_id") else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def _turn(turn: Turn, start_ns: int, captured: bool) -> Iterator[RenderableType]:

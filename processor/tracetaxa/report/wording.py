@@ -28,7 +28,7 @@ FAILS_MORE = "▲ error rate above the window's, even at the lower end of its in
 _TITLE_CHARS = 120
 
 STATUS_NOTES = {
-    "partial": "Not all of this run's sample was labelled. The numbers rest on what was.",
+    "partial": "This run is partial: the numbers rest on what was labelled of its sample.",
     "failed": "This run failed. Numbers, where there are any, cover only what was done before.",
     "cancelled": "This run was cancelled. Numbers, where there are any, cover only what was done before.",
 }
@@ -81,7 +81,11 @@ def legend_notes(report: Document) -> list[str]:
 def shares_of(report: Document) -> str:
     """What the shares are of, and how sure they are."""
     certainty = f". {exactness(report)}" if all_read(report) else ", with the 95% confidence interval (CI)."
-    return f"Shares are of all {units(report)} in the window{certainty}"
+    shares = f"Shares are of all {units(report)} in the window{certainty}"
+    if estimates := report.get("estimates"):
+        predicted = f"{fmt.count(estimates['predicted'])} others"
+        shares += f" They combine {fmt.count(estimates['labelled'])} labels with predictions for {predicted}."
+    return shares
 
 
 def exactness(report: Document) -> str:
@@ -144,8 +148,9 @@ def sample_line(report: Document) -> str:
     return f"{one_line(sample.get('strategy') or '')}: {shown}{more}; every number is weighted"
 
 
-def next_commands(report: Document, shared_as: str = "html") -> list[tuple[str, str]]:
-    """(what it is good for, the command) for a reader; `shared_as` is the other rendering to name."""
+def next_commands(report: Document, shared_as: str = "html", config: str = "") -> list[tuple[str, str]]:
+    """(what it is good for, the command) for a reader; `shared_as` is the other rendering to name, `config`
+    the file that the reader named."""
     commands = []
     if example := first_example(report):
         what = "Read one trace" if units(report) == "traces" else "Read the first trace of a session"
@@ -163,7 +168,13 @@ def next_commands(report: Document, shared_as: str = "html") -> list[tuple[str, 
         first = "Raise budget.usd, or budget.overrun, and run it again"
         why = first if "budget" in report["error"].lower() else "Run it again"
         commands.append((why, _analyze(report, f"--from {start} --to {end}")))
-    return commands
+    return [(why, with_config(command, config)) for why, command in commands]
+
+
+def with_config(command: str, config: str) -> str:
+    """`tracetaxa VERB …` as one that reads the same configuration; empty: the default one."""
+    program, verb, *rest = command.split(" ", 2)
+    return " ".join([program, verb, f"--config {shlex.quote(config)}", *rest]) if config else command
 
 
 def _analyze(report: Document, window: str) -> str:

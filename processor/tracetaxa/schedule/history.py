@@ -22,7 +22,7 @@ async def run_history(
     nobody_runs: this process has the database for itself and runs nothing, so what is `running` is not.
     """
     runs = await db.records("runs", RunRow, analysis=analysis, limit=limit)
-    details = await db.rows("run_details", run_ids=[run.run_id for run in runs])
+    details = await db.rows("reading/run_details", run_ids=[run.run_id for run in runs])
     by_id = {row["RunId"]: row for row in details}
     if nobody_runs:
         runs = [replace(r, status="failed", error=ABANDONED) if r.status == "running" else r for r in runs]

@@ -96,12 +96,12 @@ class Lease:
         return bool(live) and live[0] == self._holder
 
     async def _live(self) -> list[str]:
-        rows = await self._db.rows("lease_holders", analysis=self._analysis)
+        rows = await self._db.rows("schedule/lease_holders", analysis=self._analysis)
         return [row["Holder"] for row in rows]
 
     async def _write(self, event: str) -> None:
         await self._db.command(
-            "write_lease",
+            "schedule/write_lease",
             analysis=self._analysis,
             holder=self._holder,
             event=event,

@@ -124,7 +124,7 @@ class Scheduler(Loop):
     async def status(self) -> list[dict[str, Any]]:
         """For each scheduled analysis: when it runs next, what is due, and what became of the last time."""
         names = [job.analysis.name for job in self._jobs]
-        newest = await self._db.records("scheduled_newest", ScheduledRunRow, analyses=names)
+        newest = await self._db.records("schedule/scheduled_newest", ScheduledRunRow, analyses=names)
         last = {row.analysis: row for row in newest}
         now = self._clock()
         return [
@@ -174,7 +174,7 @@ class Scheduler(Loop):
         if not await self._has_settled(job, due[0], now):
             return None
         (row,) = await self._db.rows(
-            "schedule_attempts",
+            "schedule/schedule_attempts",
             analysis=job.analysis.name,
             schedule=str(job.schedule),
             scheduled_for_ns=due[0],
@@ -192,7 +192,7 @@ class Scheduler(Loop):
 
     async def _state(self, job: _Job) -> dict[str, Any]:
         name, schedule = job.analysis.name, str(job.schedule)
-        return (await self._db.rows("schedule_state", analysis=name, schedule=schedule))[0]
+        return (await self._db.rows("schedule/schedule_state", analysis=name, schedule=schedule))[0]
 
     async def _has_settled(self, job: _Job, end_ns: int, now: int) -> bool:
         """Whether what was open at the window's end has closed, or has had enough time."""
@@ -265,7 +265,7 @@ class Abandonment(Loop):
         self._lease_ms = round(config.scheduler.lease_seconds * 1000)
 
     async def tick(self) -> int:
-        await self._db.command("fail_abandoned_runs", error=ABANDONED, lease_ms=self._lease_ms)
+        await self._db.command("schedule/fail_abandoned_runs", error=ABANDONED, lease_ms=self._lease_ms)
         return 0
 
 

@@ -52,7 +52,8 @@ _CREATE_TABLE = re.compile(
 )
 _ORDER_BY = re.compile(r"\bORDER BY\s*(\((?:[^()]|\([^()]*\)|\((?:[^()]|\([^()]*\))*\))*\)|\w+)")
 _CREATE_VIEW = re.compile(
-    r"CREATE (?P<kind>VIEW|MATERIALIZED VIEW) IF NOT EXISTS (?P<name>\w+)(?: TO (?P<target>\w+))? AS\n"
+    r"CREATE (?P<how>OR REPLACE )?(?P<kind>VIEW|MATERIALIZED VIEW) (?(how)|IF NOT EXISTS )(?P<name>\w+)"
+    r"(?: TO (?P<target>\w+))? AS\n"
     r"(?P<query>.*)",
     re.DOTALL,
 )
@@ -77,7 +78,8 @@ class Cluster:
         if found := _CREATE_VIEW.fullmatch(text):
             if found["kind"] == "VIEW":
                 return (self._view(found), self._distributed(found["name"]))
-            return (self._materialized_view(found),)
+            if not found["how"]:  # replacing it would lose what is inserted meanwhile
+                return (self._materialized_view(found),)
         if found := _ALTER.fullmatch(text):
             return self._alter(found)
         if found := _DROP.fullmatch(text):
@@ -102,8 +104,9 @@ class Cluster:
         )
 
     def _view(self, found: re.Match[str]) -> str:
+        create = "CREATE OR REPLACE VIEW" if found["how"] else "CREATE VIEW IF NOT EXISTS"
         return (
-            f"CREATE VIEW IF NOT EXISTS {self._local(found['name'])} {self._on_cluster} AS\n"
+            f"{create} {self._local(found['name'])} {self._on_cluster} AS\n"
             f"{self._of_this_shard(found['query'])}"
         )
 
@@ -123,7 +126,7 @@ class Cluster:
     def _alter(self, found: re.Match[str]) -> tuple[str, ...]:
         change = found["change"]
         local = f"ALTER TABLE {self._local(found['name'])} {self._on_cluster}\n{change}"
-        if re.match(r"MODIFY TTL\b", change):
+        if re.match(r"(MODIFY TTL|DROP PARTITION)\b", change):
             return (local,)  # a Distributed table has none
         if re.match(r"(ADD|DROP) COLUMN\b", change):
             return (local, f"ALTER TABLE {self._database}.{found['name']} {self._on_cluster}\n{change}")

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _READ_FORMATS = {"DateTime64*": "int", "DateTime": "int"}
+_RAW_FORMATS = {**_READ_FORMATS, "String": "bytes"}
 _WHERE_MARK = "/* where */ 1"
 _INCLUDE = re.compile(r"/\* include (\w+) \*/")
 _BUSY_CODES = frozenset({159, 202, 209, 210, 241, 242, 243, 252, 319, 425, 999})
@@ -66,7 +67,6 @@ for _name in ("clickhouse_connect.driver", "urllib3.connectionpool"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 
-@cache
 @cache
 def statement(name: str) -> str:
     """Text of `store/sql/<name>.sql`, with what it includes of `store/sql/fragments`."""
@@ -112,6 +112,7 @@ class ClickHouse:
         """Held while this process has an embedded database open."""
         self.through_service = False
         """The database is reached through the read-only SQL endpoint of the service that owns it."""
+        self.closed = False
 
     @classmethod
     def open(
@@ -134,7 +135,7 @@ class ClickHouse:
         try:
             with _typed_errors(dsn):
                 admin = store._get_client(database=None)
-                create = statement("create_database")
+                create = statement("schema/create_database")
                 for text in store.cluster.statements(create) if store.cluster else (create,):
                     admin.command(text, parameters={"name": database})
                 admin.close()
@@ -214,6 +215,7 @@ class ClickHouse:
             ) from error
 
     def close(self) -> None:
+        self.closed = True
         self._threads.shutdown(wait=True, cancel_futures=True)
         for client in list(self._clients):
             client.close()
@@ -224,6 +226,10 @@ class ClickHouse:
 
     async def rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
         names, rows = await self._in_thread(self._select, name, parameters)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    async def raw_rows(self, name: str, **parameters: Any) -> list[dict[str, Any]]:
+        names, rows = await self._in_thread(self._select, name, parameters, _RAW_FORMATS)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     async def records(self, name: str, into: type[T], **parameters: Any) -> list[T]:
@@ -261,13 +267,15 @@ class ClickHouse:
         finally:
             self._idle.put(client)
 
-    def _select(self, name: str, parameters: dict[str, Any]) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+    def _select(
+        self, name: str, parameters: dict[str, Any], formats: dict[str, str] = _READ_FORMATS
+    ) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
         text = statement(name)
         where = parameters.pop("where", "")
         if where:
             text = text.replace(_WHERE_MARK, f"({where})")
         with self.reader() as client:
-            result = client.query(text, parameters=parameters, query_formats=_READ_FORMATS)
+            result = client.query(text, parameters=parameters, query_formats=formats)
             # Without its id and without columns an answer was cut off in its headers.
             if not (result.column_names or result.summary.get("query_id") or self.dsn.embedded):
                 raise StoreUnavailable(
@@ -276,8 +284,11 @@ class ClickHouse:
             return result.column_names, result.result_rows
 
     def _command(self, name: str, parameters: dict[str, Any]) -> None:
+        text = statement(name)
+        cluster = self.cluster if text.startswith("ALTER TABLE") else None
         with self.reader() as client:
-            client.command(statement(name), parameters=parameters)
+            for on_server in cluster.statements(text) if cluster else (text,):
+                client.command(on_server, parameters=parameters)
 
     def _insert(self, table: str, records: Sequence[Any]) -> None:
         names, columns = to_columns(records)

@@ -1,6 +1,7 @@
 """Ordered schema changes with a ledger: `store/sql/migrations/NNNN_name.sql`, one statement a file.
 
-Each is applied once, in order. One that has been applied must never change: its checksum is kept.
+Each is applied once, in order. One that has been applied must never change: its checksum is kept. What a
+process that is killed on the way has applied is applied again, so each must bear to come twice.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def migrations() -> list[Migration]:
 
 def applied(client: Client, cluster: Cluster | None = None) -> dict[int, str]:
     """Version → checksum of what this database has; makes the ledger."""
-    _run(client, cluster, statement("create_ledger"), 0)
-    return {row[0]: row[1] for row in client.query(statement("select_ledger")).result_rows}
+    _run(client, cluster, statement("schema/create_ledger"), 0)
+    return {row[0]: row[1] for row in client.query(statement("schema/select_ledger")).result_rows}
 
 
 def migrate(client: Client, retention_days: int, cluster: Cluster | None = None) -> list[Migration]:
@@ -65,13 +66,15 @@ def migrate(client: Client, retention_days: int, cluster: Cluster | None = None)
                 f"migration {version:04d}_{known[version].name} differs from the one that made this database"
             )
     missing = [m for v, m in sorted(known.items()) if v not in ledger]
-    for migration in missing:
-        _run(client, cluster, migration.sql, retention_days)
-        client.insert(
-            "tracetaxa_migrations",
-            [[migration.version, migration.name, migration.checksum]],
-            column_names=["Version", "Name", "Checksum"],
-        )
+    done = []
+    try:
+        for migration in missing:
+            _run(client, cluster, migration.sql, retention_days)
+            done.append([migration.version, migration.name, migration.checksum])
+    finally:
+        # At once, since on a new database the ledger would take as long as the schema.
+        if done:
+            client.insert("tracetaxa_migrations", done, column_names=["Version", "Name", "Checksum"])
     return missing
 
 

@@ -35,12 +35,14 @@ class StoredReplies:
         oldest_ns = max(0, time.time_ns() - self._max_age_ns)
         async with self._turn:
             if self._known is None:
-                [stored] = await self._db.rows("model_reply_keys", length=_KEY_CHARS, oldest_ns=oldest_ns)
+                [stored] = await self._db.rows(
+                    "analysis/model_reply_keys", length=_KEY_CHARS, oldest_ns=oldest_ns
+                )
                 self._known = set(stored["Known"])
         if fingerprint[:_KEY_CHARS] not in self._known:
             return None
         found = await self._db.records(
-            "model_reply", ModelReplyRow, fingerprint=fingerprint, oldest_ns=oldest_ns
+            "analysis/model_reply", ModelReplyRow, fingerprint=fingerprint, oldest_ns=oldest_ns
         )
         if not found:
             return None

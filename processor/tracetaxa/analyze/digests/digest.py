@@ -48,9 +48,10 @@ def digest(trace: Trace, max_tokens: int = 400) -> Digest:
         entries[i].clean(budget)
     full = {i: _line_size(entries[i].kind, entries[i].render(budget)) for i in order}
     reserve = 0
+    told: dict[tuple[int, int], str] = {}
     while True:
         rooms = _rooms(entries, full, budget, budget - _size([first]) - reserve)
-        lines = [first, *_lines(entries, rooms)]
+        lines = [first, *_lines(entries, rooms, told)]
         excess = _size(lines) - budget
         if excess <= 0:
             return Digest(trace.trace_id, tuple(lines))
@@ -101,8 +102,13 @@ def _rooms(entries: Sequence[Entry], full: Mapping[int, int], budget: int, left:
     return rooms
 
 
-def _lines(entries: Sequence[Entry], rooms: Mapping[int, int]) -> Iterable[DigestLine]:
-    """Lines in the order of the trace. Gaps of one turn share a mark, at the first: marks cost room."""
+def _lines(
+    entries: Sequence[Entry], rooms: Mapping[int, int], told: dict[tuple[int, int], str]
+) -> Iterable[DigestLine]:
+    """Lines in the order of the trace. Gaps of one turn share a mark, at the first: marks cost room.
+
+    `told` keeps what was written into which room: most rooms are the same when it is tried again.
+    """
     runs = [(kept, list(run)) for kept, run in groupby(range(len(entries)), lambda i: i in rooms)]
     alone = [entries[run[0]] for kept, run in runs if not kept and len(run) == 1]
     for kept, run in runs:
@@ -114,7 +120,9 @@ def _lines(entries: Sequence[Entry], rooms: Mapping[int, int]) -> Iterable[Diges
             for i in run:
                 entry = entries[i]
                 room = rooms[i] - _line_size(entry.kind, "")
-                yield DigestLine(entry.kind, entry.render(room), entry.span_id)
+                if (i, room) not in told:
+                    told[i, room] = entry.render(room)
+                yield DigestLine(entry.kind, told[i, room], entry.span_id)
 
 
 def _cut(left_out: Sequence[Entry], where: str = "") -> DigestLine:

@@ -79,10 +79,7 @@ class Space:
     @classmethod
     def fit(cls, vectors: Matrix, seed: int) -> Space:
         centre = vectors.mean(axis=0)
-        values, directions = np.linalg.eigh((vectors - centre).T.astype(np.float64) @ (vectors - centre))
-        # Directions that hold nothing would be blown up to unit length below.
-        kept = np.flatnonzero(values > 1e-6 * max(values[-1], 1e-6))[-DIMENSIONS:]
-        axes = directions[:, kept] if len(kept) else np.zeros((vectors.shape[1], 1))
+        axes = _principal(vectors - centre)
         points = unit((vectors - centre) @ axes)
         groups = small_clusters(points, seed)
         inner = points - _means(points, groups)[groups]
@@ -96,6 +93,22 @@ class Space:
     def place(self, vectors: Matrix) -> Matrix:
         """Unit vectors of the space, one a row."""
         return unit((vectors - self.centre) @ self.axes)
+
+
+def _principal(centred: Matrix) -> Matrix:
+    """Directions of the largest spread, (d, k), the largest last; fewer than `DIMENSIONS` where others hold
+    nothing, which would be blown up to unit length later; one that holds nothing where all are such."""
+    exact = centred.astype(np.float64)
+    rows, columns = exact.shape
+    # The spread of n rows lies in n directions at most, which cost less to find in their inner products.
+    few = rows < columns
+    values, directions = np.linalg.eigh(exact @ exact.T if few else exact.T @ exact)
+    kept = np.flatnonzero(values > 1e-6 * max(values[-1], 1e-6))[-DIMENSIONS:]
+    if not len(kept):
+        return np.zeros((columns, 1))
+    found = exact.T @ directions[:, kept] / np.sqrt(values[kept]) if few else directions[:, kept]
+    axes: Matrix = found
+    return axes
 
 
 def small_clusters(points: Matrix, seed: int, restarts: int = 1, size: int = SMALL) -> Matrix:

@@ -10,20 +10,13 @@ ClickHouse must not fork and should not wait for arithmetic.
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
-from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tracetaxa.errors import EngineUnavailable, RunFailed
+from tracetaxa.errors import ChildEnded, EngineUnavailable, RunFailed
 from tracetaxa.records import Assignment, Brief, Spend, Taxonomy, TraceRow
+from tracetaxa.spawned import Spawned, one_thread
 
 if TYPE_CHECKING:
     from tracetaxa.analyze.local.learner import LocalModel
@@ -77,7 +70,7 @@ class LocalEngine:
         self._texts_per_step = texts_per_step
         self._traces_per_batch = traces_per_batch
         self._learned_from = learned_from
-        self._pool: ProcessPoolExecutor | None = None
+        self._child = Spawned("the local engine")
         self._taxonomy: Taxonomy | None = None
         """What the child knows the place of."""
 
@@ -116,9 +109,8 @@ class LocalEngine:
 
     async def close(self) -> None:
         """When it returns the child process has ended; what it was doing is finished first."""
-        pool, self._pool, self._taxonomy = self._pool, None, None
-        if pool is not None:
-            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+        self._taxonomy = None
+        await self._child.close()
 
     async def _embed(self, traces: Sequence[TraceRow], known: Taxonomy, progress: Progress) -> None:
         self._taxonomy = None
@@ -130,22 +122,11 @@ class LocalEngine:
 
     async def _call(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run `work` in the child, which is started when there is none."""
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                max_workers=1,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start,
-                initargs=(self._load_embedder,),
-            )
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
-        except BrokenProcessPool as error:
-            pool, self._pool, self._taxonomy = self._pool, None, None
-            pool.shutdown(wait=False)
-            raise RunFailed(
-                "the local engine's process ended unexpectedly, most likely for lack of memory: "
-                "run again with a smaller sample"
-            ) from error
+            return await self._child.call(_with, self._load_embedder, work, *arguments)
+        except ChildEnded as error:
+            self._taxonomy = None
+            raise RunFailed(f"{error}: run again with a smaller sample") from error
 
 
 # ----------------------------------------------------------------------------------------- in the child
@@ -163,20 +144,10 @@ _load_embedder: LoadEmbedder | None = None
 _model: LocalModel | None = None
 
 
-def _start(load_embedder: LoadEmbedder) -> None:
+def _with(load_embedder: LoadEmbedder, work: Callable[..., T], *arguments: Any) -> T:
     global _load_embedder
     _load_embedder = load_embedder
-    # The owner decides when to stop; Ctrl-C reaches the whole process group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_owner, daemon=True).start()
-
-
-def _end_with_owner() -> None:
-    """An owner that was killed can't shut its child down."""
-    owner = multiprocessing.parent_process()
-    if owner is not None:
-        wait([owner.sentinel])
-        os._exit(1)
+    return work(*arguments)
 
 
 def _the_model() -> LocalModel:
@@ -185,12 +156,10 @@ def _the_model() -> LocalModel:
         # Loaded first: only the thread pools of libraries that are there already can be limited.
         import scipy.linalg  # noqa: F401
         import sklearn.cluster  # noqa: F401
-        from threadpoolctl import threadpool_limits
 
         from tracetaxa.analyze.local.learner import LocalModel
 
-        # Arithmetic on several threads sums in another order each time, and spins while it waits.
-        threadpool_limits(1)
+        one_thread()
         if _load_embedder is None:
             raise RuntimeError("the child was not started by LocalEngine")
         _model = LocalModel(_load_embedder())

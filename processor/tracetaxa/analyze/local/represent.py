@@ -90,6 +90,16 @@ def clean(text: str) -> str:
     return " ".join(_NOISE.sub(" ", text).split())
 
 
+def as_said(document: Document, cleaned: str) -> str:
+    """The sentence of a trace that reads like this when it is clean; empty when none does."""
+    for kind, text, _ in document.lines:
+        if kind in ("user", "assistant", "facts"):
+            for start, end in sentence_spans(text):
+                if clean(text[start:end]) == cleaned:
+                    return text[start:end].strip()
+    return ""
+
+
 def _sentences(texts: Sequence[str], most_chars: int) -> tuple[str, ...]:
     found: list[str] = []
     for text in texts:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tracetaxa.analyze.local import keywords
 from tracetaxa.analyze.local.keywords import Passage, Term, Vocabulary
-from tracetaxa.analyze.local.represent import VIEWS, Document, Parts, Representation
+from tracetaxa.analyze.local.represent import VIEWS, Document, Parts, Representation, as_said
 from tracetaxa.analyze.naming import identify
 from tracetaxa.records import Category
 
@@ -58,12 +58,12 @@ class Wording:
         self, labels: Matrix, vocabulary: Vocabulary, groups: range, taken: Sequence[Category], used: set[str]
     ) -> tuple[Category, ...]:
         """Top-level categories of some groups, named apart from those `taken`; adds their ids to `used`."""
-        examples = self._examples(labels, vocabulary, groups)
+        examples, quotes = self._examples(labels, vocabulary, groups)
         names = keywords.name_groups(vocabulary, groups, examples, {}, ["Other", *(c.name for c in taken)])
         ids = identify(names, used)
         found = []
         for group, name, identity in zip(groups, names, ids, strict=True):
-            about = keywords.describe(vocabulary.ranked(group, 4), examples[group], lead="Those")
+            about = keywords.describe(vocabulary.ranked(group, 4), quotes[group], lead="Those")
             found.append(Category(identity, name, about))
         return tuple(found)
 
@@ -73,13 +73,13 @@ class Wording:
         """Subcategories of `parent`, those that end badly more often than the others marked as such."""
         groups = range(int(labels.max()) + 1)
         marks = self._marks(labels, len(groups))
-        examples = self._examples(labels, vocabulary, groups)
+        examples, quotes = self._examples(labels, vocabulary, groups)
         names = keywords.name_groups(vocabulary, groups, examples, marks, [parent.name])
         ids = identify(names, used, parent.category_id)
         found = []
         for group, name, identity in zip(groups, names, ids, strict=True):
             lead = f"{parent.name}: those {marks[group]}," if group in marks else f"{parent.name}: those"
-            about = keywords.describe(vocabulary.ranked(group, 4), examples[group], lead=lead)
+            about = keywords.describe(vocabulary.ranked(group, 4), quotes[group], lead=lead)
             found.append(Category(identity, name, about, parent.category_id))
         return tuple(found)
 
@@ -101,17 +101,24 @@ class Wording:
                     marks.setdefault(group, mark)
         return marks
 
-    def _examples(self, labels: Matrix, vocabulary: Vocabulary, groups: range) -> dict[int, str]:
-        """The most typical sentence of each group, without its numbers and names."""
-        return {
-            group: self._example(np.flatnonzero(labels == group), vocabulary.scores(group))
-            for group in groups
-        }
+    def _examples(
+        self, labels: Matrix, vocabulary: Vocabulary, groups: range
+    ) -> tuple[dict[int, str], dict[int, str]]:
+        """The most typical sentence of each group: without its numbers and names, and as it was said.
 
-    def _example(self, rows: Matrix, scores: Mapping[Term, float]) -> str:
-        best, example = -1.0, ""
+        The second is empty where the sentence is one of ours, about what was done.
+        """
+        examples, quotes = {}, {}
+        for group in groups:
+            row, example = self._example(np.flatnonzero(labels == group), vocabulary.scores(group))
+            examples[group] = example
+            quotes[group] = as_said(self._documents[row], example) if example else ""
+        return examples, quotes
+
+    def _example(self, rows: Matrix, scores: Mapping[Term, float]) -> tuple[int, str]:
+        best, found = -1.0, (0, "")
         if not self._verbatim:
-            return ""
+            return found
         for row in rows[:: len(rows) // _EXAMPLES + 1].tolist():
             said = [*self._telling["request"][row], *self._telling["answer"][row]] or self._telling["action"][
                 row
@@ -120,8 +127,8 @@ class Wording:
                 # Where no term is telling, at least no greeting.
                 worth = (keywords.typical(passage.text, scores) + 1e-3) * passage.weight
                 if worth > best:
-                    best, example = worth, passage.text
-        return example
+                    best, found = worth, (row, passage.text)
+        return found
 
 
 def _by_trace(

@@ -22,10 +22,6 @@ _URL_REACH = 330
 _KEY_BLOCK = 8300
 """No private key is longer."""
 _BREAK = re.compile(r"[\s\"',;]")
-_NAME = re.compile(
-    "key|token|secret|pass|pwd|pin code|bearer|basic|phone|tel|mobile|cell|fax|whatsapp|call me|text me",
-    re.IGNORECASE,
-)
 _NAME_REACH = 64
 """A name and what stands between it and its value are shorter."""
 _NUMERIC = "0123456789 +().-/"
@@ -36,10 +32,16 @@ _LONGEST_NUMBER = 80
 """Digits and signs that go on for longer are a table of numbers."""
 _SEVEN_DIGITS = re.compile(r"(?:\D*\d){7}")
 _WORDS = (patterns.KEY, patterns.TOKEN, patterns.IPV4, patterns.IPV6)
-_NAMED = (
-    *(patterns.BEARER, patterns.NAMED_KEY, patterns.NAMED_TOKEN, patterns.NAMED_PASSWORD),
-    *(patterns.SPOKEN_PASSWORD, patterns.NAMED_PHONE),
+_NAMED = tuple(
+    (rule.pattern, rule.hints)
+    for rule in patterns.RULES
+    if rule.pattern
+    in (
+        *(patterns.BEARER, patterns.NAMED_KEY, patterns.NAMED_TOKEN, patterns.NAMED_PASSWORD),
+        *(patterns.SPOKEN_PASSWORD, patterns.NAMED_PHONE),
+    )
 )
+"""Values that a name gives away, with what their names have in them."""
 
 
 def hidden_across(text: str, at: int) -> tuple[int, int]:
@@ -78,9 +80,11 @@ def _hidden_word(text: str, at: int) -> Iterator[tuple[int, int]]:
             yield from _matches(patterns.EMAIL, text, max(0, start - 1), end)
     # A value in quotes may hold breaks, and a bare one may be the word after this one.
     before = max(0, min(start, at - _REACH) - _NAME_REACH)
-    if _NAME.search(text, before, end) is not None:
-        for pattern in _NAMED:
-            yield from _matches(pattern, text, before, min(len(text), max(end, at + _REACH) + _NAME_REACH))
+    after = min(len(text), max(end, at + _REACH) + _NAME_REACH)
+    folded = text[before:after].casefold()
+    for pattern, hints in _NAMED:
+        if any(map(folded.__contains__, hints)):
+            yield from _matches(pattern, text, before, after)
 
 
 def _hidden_number(text: str, at: int) -> Iterator[tuple[int, int]]:

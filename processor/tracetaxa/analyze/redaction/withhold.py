@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 UNKNOWN = ""
 """Whose trace it is when it names neither user nor session: all such traces count as one person's."""
 
+NOBODY_IS_NAMED = (
+    "No example is shown, and no attribute in free text: privacy.min_users counts users or sessions, and no "
+    "trace of the sample names one."
+)
+"""Key point of a report from traffic that can't be counted so."""
+
 SINGLE = "trace_id"
 """Whatever a document says with this key is about one trace (or session)."""
 
@@ -41,7 +47,8 @@ def withhold(
     """Takes examples out of every category and subcategory of `document` that has fewer than `min_users`.
 
     `people` are the persons by trace id. Such a category then says why in `withheld`, a sentence; what else
-    in the document is about one of its traces goes too. Of the extracted attributes called `free_text`, whose
+    in the document is about one of its traces goes too. Where no trace names anybody, a key point says that
+    all are withheld, and why. Of the extracted attributes called `free_text`, whose
     values are as good as quotes, a category keeps those that so many have in common.
     """
     if min_users <= 1:
@@ -63,7 +70,7 @@ def withhold(
     for node in _categories(document.get("categories", ())):
         identity = node["category_id"]
         if len(users[identity]) < min_users:
-            node["withheld"] = _why(len(users[identity]), min_users)
+            node["withheld"] = _why(users[identity], min_users)
         for name in set(free_text) & set(node["attributes"]):
             values = node["attributes"][name]
             node["attributes"][name] = {
@@ -71,6 +78,8 @@ def withhold(
                 for value, share in values.items()
                 if len(saying[identity, name, value]) >= min_users
             }
+    if verdicts and not any(people[label.trace.row.trace_id] for label in verdicts):
+        document.setdefault("key_points", []).append(NOBODY_IS_NAMED)
     cleaned = _without(document, hidden)
     document.clear()
     document.update(cleaned)
@@ -87,7 +96,13 @@ def _categories(categories: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]
         yield from category.get("subcategories", ())
 
 
-def _why(count: int, min_users: int) -> str:
+def _why(people_behind: Collection[str], min_users: int) -> str:
+    count = len(people_behind)
+    if set(people_behind) == {UNKNOWN}:
+        return (
+            "Examples are withheld: these traces name neither user nor session, and privacy.min_users asks "
+            f"for {min_users} of them."
+        )
     people = f"{count} user{'' if count == 1 else 's'} or session{'' if count == 1 else 's'}"
     return f"Examples are withheld: they are of {people}, and privacy.min_users asks for {min_users}."
 

@@ -130,7 +130,8 @@ def _pools(
     ids = {node["category_id"] for node in nodes}
     margins = [m for m in precision.get("categories", ()) if m["category_id"] in ids]
     reread = (document.get("quality") or {}).get("agreement") or {}
-    general = (*whole, reread, *document.get("left_out", ()))
+    estimates = document.get("estimates") or {}
+    general = (*whole, reread, estimates, *document.get("left_out", ()))
     for part in told or (*general, *others, *nodes, precision, *margins):
         _collect(part, pools)
     findings = document.get("findings") or {}

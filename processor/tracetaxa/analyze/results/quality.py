@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracetaxa.analyze.audit import Audit, label_of
 from tracetaxa.analyze.results.aggregate import design_of, with_verdict
+from tracetaxa.analyze.results.truth import Truth, beside_people
 from tracetaxa.analyze.stability import Stability
 from tracetaxa.analyze.statistics.agreement import agreement
 from tracetaxa.analyze.statistics.estimate import proportion
@@ -43,6 +44,7 @@ class Checks:
     stated: Mapping[str, float] = field(default_factory=dict)
     """Trace id → the confidence that the engine stated, before any calibration."""
     prices_known: bool = True
+    people: Truth = field(default_factory=Truth)
 
 
 def quality_card(checks: Checks, labelled: Sequence[Labelled], strata: Mapping[str, float]) -> dict[str, Any]:
@@ -59,6 +61,7 @@ def quality_card(checks: Checks, labelled: Sequence[Labelled], strata: Mapping[s
         "calibration": None if audit.absent else _calibration(checks, labelled),
         "stability": None if stability.absent else _stability(stability),
         "other": _other(labelled, strata),
+        "people": beside_people(checks.people, labelled) if checks.people.labels else None,
         "abstentions": _abstentions(labelled),
         "spend": {
             "audit": _spend(audit.spend, checks.prices_known),

@@ -61,6 +61,16 @@ def _unlabelled(document: dict[str, Any], why: str) -> list[str]:
     return sentences
 
 
+def _estimated(document: dict[str, Any]) -> list[str]:
+    """What the shares rest on beside the sample."""
+    estimates = document.get("estimates")
+    if not estimates:
+        return []
+    predicted, unit = estimates["predicted"], document["unit"]
+    others = f"{predicted:,} other {unit if predicted == 1 else f'{unit}s'}"
+    return [f"Shares also use predictions for {others}, corrected by what was read."]
+
+
 def summary(document: dict[str, Any], why: str) -> list[str]:
     population, categories = document["population"], document["categories"]
     unit, selected = document["unit"], population["selected"]
@@ -85,6 +95,7 @@ def summary(document: dict[str, Any], why: str) -> list[str]:
     sentences = [
         f"{base} and fall into {len(kinds)} {'category' if len(kinds) == 1 else 'categories'}.",
         *unlabelled,
+        *_estimated(document),
         f"The largest is {top['name']}, with {_percent(top['share'])} of {unit}s{_interval(top, 'share')}.",
     ]
     solid = [c for c in kinds if c["sampled"] >= SOLID]

@@ -57,7 +57,8 @@ def source_of(unit: str) -> str:
     return _SOURCES[unit][0]
 
 
-def _parameters(selection: Selection) -> dict[str, Any]:
+def selection_parameters(selection: Selection) -> dict[str, Any]:
+    """What the fragment `selection` and the table `source` are bound with."""
     return {
         "source": source_of(selection.unit),
         "start_ns": selection.start_ns,
@@ -82,7 +83,7 @@ async def count_strata(db: Database, selection: Selection, plan: SamplePlan) -> 
 
     Largest first; of more than `plan.max_strata` the smallest are one stratum, `REST`. Empty for no units.
     """
-    rows = await db.rows("count_selected", **_parameters(selection), **plan.parameters())
+    rows = await db.rows("analysis/count_selected", **selection_parameters(selection), **plan.parameters())
     sizes = {row["Stratum"]: int(row["selected"]) for row in rows}
     if len(sizes) <= plan.max_strata:
         return sizes
@@ -101,14 +102,14 @@ async def draw_sample(
     sample: list[SampledTrace] = []
     for stratum, size in plan.allocate(strata).items():
         rows = await db.records(
-            "sample_selected",
+            "analysis/sample_selected",
             drawn,
             alike=alike,
             size=size,
             seed=plan.seed,
             among=[name for name in strata if name != REST] if stratum == REST else [stratum],
             inverse=stratum == REST,
-            **_parameters(selection),
+            **selection_parameters(selection),
             **plan.parameters(),
         )
         probability = min(1.0, len(rows) / strata[stratum])
@@ -130,7 +131,7 @@ async def load_origins(db: Database, rows: Sequence[TraceRow]) -> dict[str, tupl
     known: dict[str, Origin] = {}
     for first in range(0, len(wanted), _IDS_ASKED):
         asked = wanted[first : first + _IDS_ASKED]
-        known |= {o.trace_id: o for o in await db.records("trace_origins", Origin, trace_ids=asked)}
+        known |= {o.trace_id: o for o in await db.records("assembly/trace_origins", Origin, trace_ids=asked)}
     return {
         row.trace_id: tuple(known[i] for i in members[row.trace_id] if i in known)
         if row.trace_id in members

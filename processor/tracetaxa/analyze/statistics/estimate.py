@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 CONFIDENCE = 0.95
-_Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+"""Standard errors on each side of an estimate."""
 _SHRINK = 0.3
 """Of an observation, added to both sides where the spread within a stratum is judged: a stratum in which none
 was found is not known to hold none. With less, intervals of kinds that hide in a thinly sampled stratum cover
@@ -98,7 +99,7 @@ def proportion(hits: Sequence[bool], design: Design, inside: Sequence[bool] | No
     if not n:
         # Nothing varies in the sample: as many units as the unequal weights leave.
         n = effective_size(design.only(inside)) / _correction(design)
-    return _wilson(p, n)
+    return wilson(p, n)
 
 
 def width_at(hits: Sequence[bool], design: Design, counts: Mapping[str, float]) -> float:
@@ -110,13 +111,14 @@ def width_at(hits: Sequence[bool], design: Design, counts: Mapping[str, float]) 
     variance = _variance_of_share(hits, design, counts)
     if variance <= 0 or not 0 < p < 1:
         return 0.0
-    expected = _wilson(p, p * (1 - p) / variance)
+    expected = wilson(p, p * (1 - p) / variance)
     return expected.high - expected.low
 
 
-def _wilson(p: float, n: float) -> Estimate:
-    centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    margin = _Z * sqrt(p * (1 - p) / n + _Z**2 / (4 * n * n)) / (1 + _Z**2 / n)
+def wilson(p: float, n: float) -> Estimate:
+    """Wilson's interval about a share that is as sure as `n` independent units make it."""
+    centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    margin = Z * sqrt(p * (1 - p) / n + Z**2 / (4 * n * n)) / (1 + Z**2 / n)
     return Estimate(p, min(p, max(0.0, centre - margin)), max(p, min(1.0, centre + margin)))
 
 
@@ -125,7 +127,7 @@ def total(values: Sequence[float], design: Design) -> Estimate:
     if not design.weights:
         return Estimate(0.0, 0.0, 0.0)
     value = sum(w * y for w, y in zip(design.weights, values, strict=True))
-    margin = _Z * sqrt(_variance_of_total(values, design))
+    margin = Z * sqrt(_variance_of_total(values, design))
     return Estimate(value, max(0.0, value - margin), value + margin)
 
 

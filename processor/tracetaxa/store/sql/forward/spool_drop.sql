@@ -1,0 +1,2 @@
+ALTER TABLE forward_spool
+DROP PARTITION ID {partition:String}

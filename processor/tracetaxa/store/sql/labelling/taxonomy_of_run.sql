@@ -1,0 +1,1 @@
+SELECT * FROM taxonomies FINAL WHERE Analysis = {analysis:String} AND RunId = {run_id:String} ORDER BY Level, CategoryId

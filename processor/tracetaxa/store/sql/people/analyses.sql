@@ -1,0 +1,1 @@
+SELECT DISTINCT Analysis FROM taxonomies ORDER BY Analysis

@@ -1,0 +1,1 @@
+SELECT SessionId, Revision FROM sessions FINAL WHERE SessionId IN {ids:Array(String)}

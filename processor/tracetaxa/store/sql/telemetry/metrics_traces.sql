@@ -1,0 +1,3 @@
+SELECT uniqExact(TraceId) AS Traces
+FROM traces
+WHERE IsAgent AND Start >= fromUnixTimestamp64Nano({since_ns:Int64})

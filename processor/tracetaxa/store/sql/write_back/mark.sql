@@ -1,0 +1,1 @@
+SELECT max(Through) AS Through FROM label_write_backs

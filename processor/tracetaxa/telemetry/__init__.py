@@ -1,0 +1,1 @@
+"""What tracetaxa says of itself and of what it found: metrics, and events of new categories."""
