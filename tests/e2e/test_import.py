@@ -69,7 +69,8 @@ def test_without_a_service(product: Product, chats: Path) -> None:
         },
     )
     assert "next: " in done.stderr
-    assert "tracetaxa analyze topics --from" in done.stderr
+    assert "tracetaxa analyze --config" in done.stderr
+    assert " topics --from" in done.stderr
     assert product.json("import", str(chats), "--format", "json")["imported_traces"] == 6
     wait_for_traces(product, 6)
     (row,) = product.rows(

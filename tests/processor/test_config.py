@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -229,3 +231,23 @@ def test_the_reference_page_is_made_from_the_code() -> None:
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
     assert (ROOT / "docs" / "configuration.md").read_text("utf-8") == generate.configuration()
+
+
+@pytest.mark.parametrize(
+    ("otlp", "told"),
+    [
+        ({"endpoint": "http://127.0.0.1:99999"}, "names no port from 1 to 65535"),
+        ({"endpoint": "http://127.0.0.1:0"}, "names no port from 1 to 65535"),
+        ({"endpoint": "http://127.0.0.1"}, "names no port from 1 to 65535"),
+        ({"endpoint": "127.0.0.1:4317"}, "is not an address"),
+        ({"endpoint": "http://127.0.0.1:4317/v1/traces"}, "gRPC has no paths"),
+        ({"endpoint": "http://ada:s3cret@127.0.0.1:4317"}, "credentials belong into `headers`"),
+    ],
+)
+def test_a_destination_that_can_not_be(tmp_path: Path, otlp: dict[str, str], told: str) -> None:
+    path = tmp_path / "tracetaxa.yaml"
+    path.write_text(json.dumps({"exporter": {"otlp": otlp}}), "utf-8")
+    with pytest.raises(ConfigError, match=re.escape(told)) as caught:
+        load(path)
+    assert "s3cret" not in str(caught.value)
+    assert "exporter.otlp.endpoint" in str(caught.value)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from tracetaxa.config.section import Section
+from tracetaxa.config.section import Misplaced, Section
 from tracetaxa.config.values import Duration, HeaderName, Name, Positive
 
 
 def _base_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", text):
-        raise ValueError(
-            f"{text!r} is not an address such as http://collector:4317, or https://… for TLS; credentials "
-            "belong into `headers` or `headers_file`"
-        )
+    if "@" in text:  # what stands before it is not repeated
+        raise ValueError("credentials belong into `headers` or `headers_file`, not into the address")
+    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
+        raise ValueError(f"{text!r} is not an address such as http://collector:4317, or https://… for TLS")
+    try:
+        port = urlsplit(text).port
+    except ValueError:
+        port = 0
+    if not port:
+        raise ValueError(f"{text!r} names no port from 1 to 65535, such as http://collector:4317")
     return text
 
 
@@ -82,6 +88,12 @@ class OtlpConfig(Section):
     """How long requests under way may take to finish on shutdown."""
     retry: RetryConfig = RetryConfig()
     queue: QueueConfig = QueueConfig()
+
+    @model_validator(mode="after")
+    def _grpc_has_no_path(self) -> Self:
+        if self.protocol == "grpc" and urlsplit(self.endpoint).path.strip("/"):
+            raise Misplaced("gRPC has no paths: leave it out, or set `protocol: http`", "endpoint")
+        return self
 
 
 class ExporterConfig(Section):

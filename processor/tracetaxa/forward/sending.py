@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ log = logging.getLogger(__name__)
 
 Outgoing = tuple[bytes, bytes, bytes]
 """(resource, scope, span), as in `tracetaxa_exporter.raw`."""
+
+
+REFUSALS_TOLD_SECONDS = 60.0
+"""The log tells of refused spans once in so long, how many they were; `Counts` has each."""
 
 
 @dataclass(slots=True)
@@ -47,6 +52,8 @@ class Sender:
         self._stopping = stopping
         self.counts = Counts()
         self.failing = ""
+        self._untold = 0
+        self._tell_at = 0.0
 
     async def send(self, spans: Sequence[Outgoing]) -> list[int]:
         """Positions of the spans that were refused for good; all others are there when it returns.
@@ -93,4 +100,8 @@ class Sender:
     def _refuse(self, error: ExportRefused, count: int) -> None:
         self.counts.refused += count
         self.failing = ""
-        log.error("the destination refused %d spans for good: %s", count, error)
+        self._untold += count
+        # A destination that refuses everything must not flood the log.
+        if time.monotonic() >= self._tell_at:
+            log.error("the destination refused %d spans for good, the last one with: %s", self._untold, error)
+            self._untold, self._tell_at = 0, time.monotonic() + REFUSALS_TOLD_SECONDS

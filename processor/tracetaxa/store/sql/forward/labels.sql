@@ -20,8 +20,8 @@ SELECT
     LabelledAt,
     RunId NOT IN (SELECT RunId FROM analysis_runs WHERE Status = 'running') AS IsFinal,
     sipHash64(
-        toString(Analysis), RunId, TaxonomyVersion, toString(CategoryId), toString(Category), toString(SubcategoryId),
-        toString(Subcategory), toString(Labeller), toString(mapSort(Attributes))
+        toString(Analysis), toString(CategoryId), toString(Category), toString(SubcategoryId), toString(Subcategory),
+        toString(Labeller), toString(mapSort(Attributes))
     ) AS Identity
 FROM trace_labels_current
 WHERE TraceId IN {trace_ids:Array(String)}

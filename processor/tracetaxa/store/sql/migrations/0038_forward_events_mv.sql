@@ -1,5 +1,5 @@
--- The hash leaves out what may differ between two rows that say the same of a trace: its revision, the confidence and the
--- time. forward_labels.sql has the same expression.
+-- The hash leaves out what may differ between two rows that say the same of a trace: its revision, the run and
+-- taxonomy version, the confidence and the time. forward/labels.sql has the same expression.
 CREATE MATERIALIZED VIEW IF NOT EXISTS forward_events_mv TO forward_events AS
 SELECT
     now64(9) AS At,
@@ -8,7 +8,7 @@ SELECT
     Revision,
     Analysis,
     [sipHash64(
-        toString(Analysis), RunId, TaxonomyVersion, toString(CategoryId), toString(Category), toString(SubcategoryId),
-        toString(Subcategory), toString(Labeller), toString(mapSort(Attributes))
+        toString(Analysis), toString(CategoryId), toString(Category), toString(SubcategoryId), toString(Subcategory),
+        toString(Labeller), toString(mapSort(Attributes))
     )] AS Labels
 FROM trace_labels
