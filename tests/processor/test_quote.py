@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -342,14 +344,20 @@ def test_the_stand_in_answers_any_schema() -> None:
 
 @pytest.mark.slow
 def test_real_runs_cost_what_was_quoted(tmp_path: Path) -> None:
-    """tau-bench, AgentRx and tau2: 586 runs, counted by OpenAI's tokenizer."""
-    from bench import cost
-    from bench.__main__ import DATA
+    """tau-bench, AgentRx and tau2: 586 runs, counted by OpenAI's tokenizer.
+
+    In a process of its own, which has the bench's embedded database: one process can have one.
+    """
+    from bench.__main__ import DATA, ROOT
     from bench.loaders import available as data_available
 
     if not data_available(DATA) or not available():
         pytest.skip("needs the real runs in ../shared/data, and bpe-openai")
-    result = cost.tokens(DATA, tmp_path / "store")
+    code = "import json, pathlib, sys; from bench import cost; "
+    code += "print(json.dumps(cost.tokens(*map(pathlib.Path, sys.argv[1:]))))"
+    command = [sys.executable, "-c", code, str(DATA), str(tmp_path / "store")]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    result = json.loads(done.stdout)
     assert result["status"] == "complete"
     assert result["labelled"] == result["traces"] >= 500
     assert result["input_tokens_per_trace"] <= 1400
